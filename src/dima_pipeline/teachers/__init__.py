@@ -1,0 +1,40 @@
+"""Teachers: multimodal LLMs that read BEAM tokens through Q-Former adapters. A new one is one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+from pydantic import BeforeValidator
+
+from dima_pipeline.contracts.batch import BeamTokens, VqaPair
+from dima_pipeline.plugins import Family
+
+TEACHERS = Family(__name__)
+TeacherSpec = Annotated[Any, BeforeValidator(TEACHERS.parse)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextBatch:
+    """Tokenised pairs: ``input_ids``, ``labels`` (-100 where no loss falls) and ``attention_mask``, each (B, L)."""
+
+    input_ids: Any
+    labels: Any
+    attention_mask: Any
+
+
+class Teacher(Protocol):
+    """A torch module; ``build(config, *, token_dim, feature_dim, texts)``.
+
+    ``texts`` (a sequence of strings) trains a tokenizer where the configuration names no checkpoint.
+    """
+
+    hidden_dim: int
+
+    def tokenize(self, pairs: Sequence[VqaPair | None]) -> TextBatch:
+        """One pair a sample; None gives an empty row."""
+
+    def forward(self, beam: BeamTokens, text: TextBatch | None) -> Any:
+        """A ``surrogates.TeacherOutput``."""
+
+    def answer(self, beam: BeamTokens, questions: Sequence[str], max_new_tokens: int) -> list[str]:
+        """Greedy answers, one a sample."""
