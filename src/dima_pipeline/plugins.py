@@ -10,14 +10,16 @@ import importlib.util
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, dataclass_transform
+from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
+C = TypeVar("C")
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def config_dataclass[C](cls: type[C]) -> type[C]:
+def config_dataclass(cls: type[C]) -> type[C]:
     """A frozen, keyword-only pydantic dataclass that refuses unknown keys."""
     config = ConfigDict(extra="forbid", validate_default=True)
     return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)
