@@ -1,0 +1,5 @@
+"""The `export` pipeline."""
+
+from dima_pipeline.pipelines.export.pipeline import create_pipeline
+
+__all__ = ["create_pipeline"]

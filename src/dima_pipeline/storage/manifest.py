@@ -1,0 +1,90 @@
+"""Directories that are either whole or not there: a digest manifest written last, and an atomic publish.
+
+A directory without a readable ``manifest.json`` is unfinished by definition and is never read.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from dima_pipeline.contracts.frames import CONTRACT_VERSION
+
+MANIFEST = "manifest.json"
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(directory: Path, **facts: Any) -> None:
+    """List every file below ``directory`` with size and digest, beside ``facts`` (JSON values); written last."""
+    files = {}
+    for path in sorted(directory.rglob("*")):
+        if path.is_file() and path != directory / MANIFEST:
+            files[path.relative_to(directory).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    content = {"contract_version": CONTRACT_VERSION, **facts, "files": files}
+    write_durably(directory / MANIFEST, json.dumps(content, indent=1, sort_keys=True).encode())
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it holds either the old or the new content, never a part."""
+    staged = path.with_name(f".{path.name}.partial")
+    with staged.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    staged.replace(path)
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a finished directory; raises ``ValueError`` for a missing, unfinished or foreign one."""
+    path = directory / MANIFEST
+    if not directory.is_dir():
+        raise ValueError(f"{directory} does not exist: run the pipeline that makes it")
+    if not path.is_file():
+        raise ValueError(f"{directory} is unfinished: it has no {MANIFEST}; make it again")
+    try:
+        manifest = json.loads(path.read_text())
+        version = manifest["contract_version"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); make {directory} again") from None
+    if version != CONTRACT_VERSION:
+        raise ValueError(f"{directory} has contract version {version}, this code reads {CONTRACT_VERSION}")
+    return manifest
+
+
+def verify(directory: Path) -> dict[str, Any]:
+    """The manifest, after comparing every file with it; raises ``ValueError`` that names the first bad file."""
+    manifest = read_manifest(directory)
+    for name, expected in manifest["files"].items():
+        path = directory / name
+        if not path.is_file():
+            raise ValueError(f"{path} is missing; make {directory} again")
+        if path.stat().st_size != expected["bytes"]:
+            raise ValueError(f"{path} has {path.stat().st_size} bytes instead of {expected['bytes']}: cut short?")
+        if digest(path) != expected["sha256"]:
+            raise ValueError(f"{path} is not what was written: its digest differs from {MANIFEST}")
+    return manifest
+
+
+def publish(staged: Path, target: Path) -> None:
+    """Put a finished directory in place of ``target`` by renames; the old one stays until the new one is there."""
+    read_manifest(staged)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    retired = target.with_name(f".{target.name}.retired")
+    shutil.rmtree(retired, ignore_errors=True)
+    if staged.stat().st_dev != target.parent.stat().st_dev:
+        near = target.with_name(f".{target.name}.partial")
+        shutil.rmtree(near, ignore_errors=True)
+        shutil.copytree(staged, near)
+        shutil.rmtree(staged)
+        staged = near
+    if target.exists():
+        target.rename(retired)
+    staged.rename(target)
+    shutil.rmtree(retired, ignore_errors=True)
