@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dima_pipeline.contracts.frames import EGO_CENTER_AHEAD_M, EGO_LENGTH_M, EGO_WIDTH_M
+
 Array = np.ndarray
 
 
@@ -119,7 +121,7 @@ def resample_polyline(points: Float[Array, "N 2"], num_points: int) -> Float[Arr
 
 def path_headings(path: Float[Array, "... T 2"], min_step_m: float = 0.05) -> Float[Array, "... T"]:
     """Heading tangent to a path that starts at the origin heading along x; kept where a step is shorter than
-    ``min_step_m``."""
+    ``min_step_m``, opposite to the tangent where the path reverses (turns by more than 90 degrees in a step)."""
     path = np.asarray(path, float)
     steps = np.diff(np.concatenate([np.zeros_like(path[..., :1, :]), path], -2), axis=-2)
     moved = np.linalg.norm(steps, axis=-1) >= min_step_m
@@ -127,6 +129,26 @@ def path_headings(path: Float[Array, "... T 2"], min_step_m: float = 0.05) -> Fl
     headings = np.zeros(path.shape[:-1])
     previous = np.zeros(path.shape[:-2])
     for step in range(path.shape[-2]):
-        previous = np.where(moved[..., step], tangent[..., step], previous)
+        reverses = np.abs(wrap_angle(tangent[..., step] - previous)) > np.pi / 2
+        ahead = np.where(reverses, wrap_angle(tangent[..., step] + np.pi), tangent[..., step])
+        previous = np.where(moved[..., step], ahead, previous)
         headings[..., step] = previous
     return headings
+
+
+def distance_to_polyline(points: Float[Array, "... 2"], polyline: Float[Array, "... P 2"]) -> Float[Array, "..."]:
+    """Distance of points to the nearest place of a polyline of two or more points; one line for all or one each."""
+    points, polyline = np.asarray(points, float)[..., None, :], np.asarray(polyline, float)
+    start, along = polyline[..., :-1, :], np.diff(polyline, axis=-2)
+    length2 = np.maximum((along**2).sum(-1), 1e-12)
+    share = np.clip(((points - start) * along).sum(-1) / length2, 0.0, 1.0)
+    return np.linalg.norm(points - start - share[..., None] * along, axis=-1).min(-1)
+
+
+def ego_boxes(path: Float[Array, "... 3"]) -> Float[Array, "... 5"]:
+    """Footprints x, y, yaw, length, width of the ego whose frame stands at x, y, yaw."""
+    path = np.asarray(path, float)
+    yaw = path[..., 2]
+    centre = path[..., :2] + EGO_CENTER_AHEAD_M * np.stack([np.cos(yaw), np.sin(yaw)], -1)
+    size = np.broadcast_to([EGO_LENGTH_M, EGO_WIDTH_M], centre.shape)
+    return np.concatenate([centre, yaw[..., None], size], -1)

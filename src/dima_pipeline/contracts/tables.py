@@ -257,6 +257,43 @@ class PlanningScores(Table):
     valid: Series[bool]
 
 
+class ScoreSummaries(Table):
+    """One row per planner, metric, slice and horizon: the mean over keyframes, and how much stands behind it."""
+
+    planner: Series[str]
+    """``driven`` is the driven path itself: its ``box_collision_raw`` is the ground-truth collision rate."""
+    protocol: Series[str]
+    metric: Series[str]
+    slice: Series[str]
+    """``all`` = every keyframe."""
+    horizon: Series[str]
+    """0.5 ... 3.0 (s): the value at that step; avg: mean of 1, 2 and 3 s; avg_all: mean of all six steps."""
+    mean: Series[float] = pa.Field(nullable=True)
+    low: Series[float] = pa.Field(nullable=True)
+    """95 % bootstrap interval over scenes; null with fewer than two scenes."""
+    high: Series[float] = pa.Field(nullable=True)
+    num_samples: Series[int] = pa.Field(ge=0)
+    num_scenes: Series[int] = pa.Field(ge=0)
+    num_events: Series[float] = pa.Field(nullable=True)
+    """Null for the slice ``all``."""
+    too_few: Series[bool]
+
+
+class ScoreDifferences(Table):
+    """One row per pair of planners, metric and horizon: paired difference planner - other, below 0 = planner better."""
+
+    planner: Series[str]
+    other: Series[str]
+    protocol: Series[str]
+    metric: Series[str]
+    horizon: Series[str]
+    mean: Series[float] = pa.Field(nullable=True)
+    low: Series[float] = pa.Field(nullable=True)
+    high: Series[float] = pa.Field(nullable=True)
+    num_samples: Series[int] = pa.Field(ge=0)
+    num_scenes: Series[int] = pa.Field(ge=0)
+
+
 class VqaScores(Table):
     """One row per held-out question that the teacher answered, with its own and with another scene's BEAM tokens."""
 

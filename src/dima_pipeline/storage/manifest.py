@@ -51,10 +51,16 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text())
         version = manifest["contract_version"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); make {directory} again") from None
     if version != CONTRACT_VERSION:
         raise ValueError(f"{directory} has contract version {version}, this code reads {CONTRACT_VERSION}")
+    try:
+        is_listed = all({"bytes", "sha256"} <= set(entry) for entry in manifest["files"].values())
+    except (KeyError, TypeError, AttributeError):
+        is_listed = False
+    if not is_listed:
+        raise ValueError(f"{path} is damaged (it does not list the files as it should); make {directory} again")
     return manifest
 
 

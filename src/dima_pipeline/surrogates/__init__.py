@@ -20,7 +20,8 @@ class TeacherOutput:
     ``bev`` (B, Kb, H), ``ego`` (B, 1, H), ``agent`` (B, Ka, H), ``map`` (B, Km, H): H the width of the LLM, K* the
     fixed number of Q-Former queries of each component. ``trajectory`` (B, T, 2) is the teacher's own plan,
     ``ego_features`` (B, F) the ego feature projected to the planner's width (what distillation compares).
-    ``language_loss`` is the mean cross-entropy of the answer tokens, or None without text.
+    ``language_loss`` is the mean cross-entropy of the answer tokens, or None without text; ``language_accuracy`` the
+    share of them that the teacher ranks first, without gradient.
     """
 
     bev: Any
@@ -30,6 +31,7 @@ class TeacherOutput:
     trajectory: Any
     ego_features: Any
     language_loss: Any | None
+    language_accuracy: Any | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,117 @@
+"""Annotation: tables in, question-answer pairs, scene edits and slice members out.
+
+Scene by scene, with a random generator seeded by the scene's token: the same rows come out whether the scenes are
+annotated together, one by one or on many machines.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from dima_pipeline.annotations import ANNOTATORS, AnnotatorSpec
+from dima_pipeline.contracts.keyframes import keyframes
+from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
+from dima_pipeline.curation.answer_check import check_pairs
+from dima_pipeline.curation.scene_edits import EditConfig, scene_edit_rows
+from dima_pipeline.datasets import SceneTables
+from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.slices import SLICES, SliceSpec
+
+
+@config_dataclass
+class AnnotationConfig:
+    """The parameters of the ``annotation`` pipeline."""
+
+    seed: int = 0
+    annotators: list[AnnotatorSpec] = Field(default_factory=lambda: [ANNOTATORS.parse("rules")])
+    edits: EditConfig = Field(default_factory=EditConfig)
+    slices: list[SliceSpec] = Field(default_factory=lambda: [SLICES.parse(name) for name in SLICES.names()])
+
+
+def annotate(config: AnnotationConfig, tables: SceneTables) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """``vqa_pairs``, ``scene_edits`` and ``slice_members`` of all scenes of ``tables``, valid under the contracts.
+
+    Raises ``ValueError`` naming the table and the sample_token where rows belong to no keyframe.
+    """
+    pairs: list[pd.DataFrame] = []
+    edits: list[dict[str, Any]] = []
+    for scene in split_scenes(tables):
+        pairs.append(scene_pairs(config, scene))
+        rng = _generator(config.seed, "edits", _scene_token(scene))
+        edits.extend(scene_edit_rows(config.edits, list(keyframes(scene)), rng))
+    vqa_pairs = pd.concat(pairs, ignore_index=True) if pairs else _empty(VqaPairs)
+    scene_edits = pd.DataFrame(edits) if edits else _empty(SceneEditRows)
+    return VqaPairs.validate(vqa_pairs), SceneEditRows.validate(scene_edits), slice_members(config, tables)
+
+
+def scene_pairs(config: AnnotationConfig, scene: SceneTables) -> pd.DataFrame:
+    """The checked pairs of one scene from every annotator, as rows of ``VqaPairs``."""
+    found = []
+    for at, spec in enumerate(config.annotators):
+        rng = _generator(config.seed, f"annotator {at}", _scene_token(scene))
+        found.extend(ANNOTATORS.build(spec).pairs(scene, rng))
+    verdicts = check_pairs(found, scene)
+    rows = [
+        {**asdict(pair), "objects": list(pair.objects), "check": verdict}
+        for pair, verdict in zip(found, verdicts, strict=True)
+    ]
+    return pd.DataFrame(rows) if rows else _empty(VqaPairs)
+
+
+def slice_members(config: AnnotationConfig, tables: SceneTables) -> pd.DataFrame:
+    """Members of every slice; consecutive member keyframes of a scene are one event.
+
+    Raises ``ValueError`` where a slice does not answer for every keyframe.
+    """
+    samples = tables.samples.sort_values(["scene_token", "index"])
+    parts = [_empty(SliceMembers)]
+    for spec in config.slices:
+        name = SLICES.dump(spec)["name"]
+        is_member = SLICES.build(spec).members(tables).reindex(samples.sample_token)
+        if is_member.isna().any():
+            raise ValueError(f"slice '{name}' has no answer for sample_token '{is_member.index[is_member.isna()][0]}'")
+        parts.append(_events(samples, is_member.to_numpy(bool), name))
+    return SliceMembers.validate(pd.concat(parts, ignore_index=True))
+
+
+def split_scenes(tables: SceneTables) -> Iterator[SceneTables]:
+    """The tables of each scene, in the order of ``scenes``."""
+    scene_of = tables.samples.set_index("sample_token").scene_token
+    names = [field.name for field in fields(SceneTables)]
+    groups = {}
+    for name in names:
+        table = getattr(tables, name)
+        key = table.scene_token if "scene_token" in table else table.sample_token.map(scene_of)
+        if key.isna().any():
+            raise ValueError(f"{name}: sample_token '{table.sample_token[key.isna()].iloc[0]}' is not in samples")
+        groups[name] = (table, table.groupby(key.to_numpy(object), sort=False).indices)
+    for token in tables.scenes.scene_token:
+        none = np.array([], int)
+        yield SceneTables(**{name: table.take(rows.get(token, none)) for name, (table, rows) in groups.items()})
+
+
+def _events(samples: pd.DataFrame, is_member: np.ndarray, name: str) -> pd.DataFrame:
+    scene = samples.scene_token.to_numpy(object)
+    begins = is_member & ~np.concatenate([[False], is_member[:-1] & (scene[1:] == scene[:-1])])
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(samples)), 0))
+    token = samples.sample_token.to_numpy(object)
+    event = [f"{name}-{token[row]}" for row in first[is_member]]
+    return pd.DataFrame({"sample_token": token[is_member], "slice": name, "event_id": event}, dtype=object)
+
+
+def _generator(seed: int, purpose: str, scene_token: str) -> np.random.Generator:
+    digest = hashlib.sha256(f"{seed} {purpose} {scene_token}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "little"))
+
+
+def _scene_token(scene: SceneTables) -> str:
+    return str(scene.scenes.scene_token.iloc[0])
+
+
+def _empty(table: type) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(dtype=object) for name in table.to_schema().columns})  # type: ignore[attr-defined]

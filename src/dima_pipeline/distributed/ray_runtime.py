@@ -1,0 +1,132 @@
+"""Ray Train V2 executes the stages: it starts the workers and starts them again when one dies.
+
+Our own checkpoints are what a restarted worker, or the same command run again, resumes from. Ray gets no checkpoint and
+a fresh run name each time, so that a snapshot of its own never stands in the way. One trainer does all stages, because
+starting workers costs more than a short stage.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+import torch.distributed
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from dima_pipeline.distributed.progress import Follow, follow
+from dima_pipeline.training.config import RuntimeConfig
+from dima_pipeline.training.stages import StageSpec, is_finished, train_stage
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    # Ray would start workers through `uv run` again when it finds itself started by it, and hang.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # The defaults poll every 2 s, which every report would wait for.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+}
+GATHER_BYTES = 8192
+
+
+class RayRuntime:
+    """The worker of a Ray Train run that this process is; see ``training.runtime.Runtime``."""
+
+    def __init__(self) -> None:
+        context = ray.train.get_context()
+        self.rank = context.get_world_rank()
+        self.world_size = context.get_world_size()
+        self.device: torch.device = ray.train.torch.get_device()
+
+    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
+        """DDP among several workers; a loss weight of zero leaves parameters unused, which DDP must expect."""
+        return ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True})
+
+    def gather(self, values: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
+        """JSON in a tensor of fixed size: torch's own exchange of objects would unpickle."""
+        if self.world_size == 1:
+            return [values]
+        text = json.dumps(dict(values)).encode()
+        assert len(text) <= GATHER_BYTES, f"{len(values)} terms are too many to gather"
+        mine = torch.tensor(list(text.ljust(GATHER_BYTES)), dtype=torch.uint8, device=self.device)
+        everyones = [torch.empty_like(mine) for _ in range(self.world_size)]
+        torch.distributed.all_gather(everyones, mine)
+        return [json.loads(bytes(tensor.tolist())) for tensor in everyones]
+
+    def report(self, metrics: Mapping[str, float]) -> None:
+        """A barrier among the workers, and what Ray's dashboard shows."""
+        ray.train.report(dict(metrics))
+
+
+def launch(specs: Sequence[StageSpec], runtime: RuntimeConfig, show: Follow | None = None) -> list[Path]:
+    """Do all stages in order, those already finished excepted; their model directories.
+
+    Raises ``ValueError`` for what a configuration or the data got wrong, and Ray's ``TrainingFailedError`` when workers
+    died more than ``max_failures`` times. Run again, it resumes.
+    """
+    unfinished = [spec for spec in specs if not is_finished(spec)]
+    if unfinished:
+        start_ray(runtime)
+        with follow(unfinished, show):
+            _fit(unfinished, runtime)
+    return [spec.model_dir for spec in specs]
+
+
+def start_ray(runtime: RuntimeConfig) -> None:
+    """Connect to ``RAY_ADDRESS`` or start Ray on this machine; nothing to do where it runs already."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level="WARNING", log_to_driver=False)
+        return
+    ray.init(
+        num_cpus=runtime.num_cpus,
+        include_dashboard=runtime.use_dashboard,
+        dashboard_host="127.0.0.1",
+        object_store_memory=runtime.object_store_mb * 2**20,
+        logging_level="WARNING",
+        log_to_driver=False,
+    )
+
+
+def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
+    storage = Path(runtime.work_dir).resolve() / "ray"
+    name = uuid.uuid4().hex
+    trainer = TorchTrainer(
+        _train_stages,
+        train_loop_config={"specs": [asdict(spec) for spec in specs], "num_threads": runtime.threads_per_worker},
+        scaling_config=ScalingConfig(num_workers=runtime.num_workers, use_gpu=runtime.device == "cuda"),
+        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
+        run_config=RunConfig(
+            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=runtime.max_failures)
+        ),
+    )
+    result = trainer.fit()
+    shutil.rmtree(storage / name, ignore_errors=True)
+    if result.return_value:
+        raise ValueError(result.return_value)
+
+
+def _train_stages(job: dict[str, Any]) -> str:
+    """Runs in every worker; the text of a user's error, which trying again would not mend, or nothing."""
+    torch.set_num_threads(job["num_threads"])
+    runtime = RayRuntime()
+    for facts in job["specs"]:
+        try:
+            train_stage(StageSpec(**facts), runtime)
+        except ValueError as error:
+            if runtime.world_size > 1:  # the others wait for this worker: only Ray can end them
+                raise
+            return str(error)
+    return ""

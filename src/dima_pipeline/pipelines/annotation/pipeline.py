@@ -1,0 +1,20 @@
+"""Wiring of the ``annotation`` pipeline: tables become language, edits and slices."""
+
+from kedro.pipeline import Pipeline, node
+
+from dima_pipeline.pipelines.annotation.nodes import annotate_scenes
+from dima_pipeline.pipelines.ingestion.pipeline import TABLES
+
+
+def create_pipeline() -> Pipeline:
+    """Tables in, pairs, edits and slice members out."""
+    return Pipeline(
+        [
+            node(
+                annotate_scenes,
+                ["params:annotation", *TABLES],
+                ["vqa_pairs", "scene_edits", "slice_members"],
+                name="annotate_scenes",
+            )
+        ]
+    )

@@ -1,0 +1,24 @@
+"""Node of the ``ingestion`` pipeline."""
+
+from pathlib import Path
+from typing import Any
+
+from dima_pipeline.curation.config import IngestionConfig
+from dima_pipeline.curation.ingest import ingest
+from dima_pipeline.pipelines.progress import progress
+from dima_pipeline.storage.runtime import RuntimeConfig
+
+
+def ingest_recordings(dataroot: Path, config: IngestionConfig, runtime: RuntimeConfig) -> tuple[Any, ...]:
+    """Tables (in the order of ``datasets.SceneTables``) and image shards of a dataroot."""
+    with progress("Ingesting scenes") as report:
+        tables, shards = ingest(config, dataroot, runtime.staging("image_shards"), progress=report)
+    return (
+        tables.scenes,
+        tables.samples,
+        tables.agents,
+        tables.ego_paths,
+        tables.agent_futures,
+        tables.map_elements,
+        shards,
+    )

@@ -1,0 +1,22 @@
+"""Wiring of the ``ingestion`` pipeline: a dataroot becomes tables and image shards."""
+
+from kedro.pipeline import Pipeline, node
+
+from dima_pipeline.pipelines.ingestion.nodes import ingest_recordings
+
+TABLES = ["scenes", "samples", "agents", "ego_paths", "agent_futures", "map_elements"]
+"""In the order of ``datasets.SceneTables``."""
+
+
+def create_pipeline() -> Pipeline:
+    """Recordings in, tables and shards out."""
+    return Pipeline(
+        [
+            node(
+                ingest_recordings,
+                ["dataroot", "params:ingestion", "params:runtime"],
+                [*TABLES, "image_shards"],
+                name="ingest_recordings",
+            )
+        ]
+    )

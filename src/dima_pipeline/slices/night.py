@@ -1,0 +1,30 @@
+"""Keyframes of scenes that the description calls night."""
+
+from typing import Any
+
+import pandas as pd
+
+from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.slices._tracks import described
+
+
+@config_dataclass
+class Config:
+    """How a night scene is recognised."""
+
+    pattern: str = r"\bnight\b"
+    """Regular expression, searched in the description whatever the case."""
+
+
+class Night:
+    """See the module."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+
+    def members(self, tables: Any) -> pd.Series:
+        """Bool by sample_token."""
+        return described(tables, self.config.pattern)
+
+
+build = Night

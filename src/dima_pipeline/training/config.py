@@ -1,0 +1,110 @@
+"""The parameters of distillation: what decides the result (``DistillationConfig``) and what only executes it
+(``RuntimeConfig``, never part of a digest)."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from dima_pipeline.planners import PLANNERS, PlannerSpec
+from dima_pipeline.plugins import config_dataclass, explain
+from dima_pipeline.surrogates import SURROGATES, SurrogateSpec
+from dima_pipeline.teachers import TEACHERS
+from dima_pipeline.training.objective import ObjectiveConfig
+
+OptionalTeacher = Annotated[Any, BeforeValidator(lambda value: None if value is None else TEACHERS.parse(value))]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+@config_dataclass
+class WindowConfig:
+    """What one training sample holds."""
+
+    num_past_frames: Annotated[int, Field(ge=0)] = 1
+    """Keyframes before the present one that fill the BEV memory."""
+    num_agents: PositiveInt = 24
+    """The nearest agents within the perception range are kept."""
+    num_map_elements: PositiveInt = 16
+    command: Literal["route", "driven"] = "route"
+    """``driven`` looks ahead (VAD's rule): for comparison only."""
+
+
+@config_dataclass
+class StageConfig:
+    """One optimisation: AdamW, warm-up and cosine decay, clipped gradients."""
+
+    num_steps: PositiveInt = 300
+    batch_size: PositiveInt = 8
+    """Samples a step over all workers together."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 20
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    checkpoint_every: PositiveInt = 100
+    log_every: PositiveInt = 1
+    keep_last: PositiveInt = 2
+    max_bad_steps: Annotated[int, Field(ge=0)] = 3
+    """Steps with a loss or gradient that is not finite are skipped; one more than this many stops the run."""
+
+
+@config_dataclass
+class DistillationConfig:
+    """The YAML key ``distillation``: two stages (DiMA, section 3.4) and the models they train."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    planner: PlannerSpec
+    teacher: OptionalTeacher = None
+    surrogates: list[SurrogateSpec] = Field(default_factory=list)
+    objective: ObjectiveConfig = Field(default_factory=ObjectiveConfig)
+    window: WindowConfig = Field(default_factory=WindowConfig)
+    pretraining: StageConfig = Field(default_factory=StageConfig)
+    joint: StageConfig = Field(default_factory=StageConfig)
+
+
+@config_dataclass
+class RuntimeConfig:
+    """The YAML key ``runtime``: how training is executed."""
+
+    work_dir: str
+    """Checkpoints, logs and unfinished results; outside of everything DVC owns."""
+    num_workers: PositiveInt = 1
+    threads_per_worker: PositiveInt = 1
+    device: Literal["cpu", "cuda"] = "cpu"
+    num_cpus: PositiveInt | None = None
+    """CPUs Ray may use on this machine (all where None); ignored on a cluster."""
+    max_failures: Annotated[int, Field(ge=0)] = 2
+    object_store_mb: Annotated[int, Field(ge=80)] = 200
+    use_dashboard: bool = False
+    """On the loopback interface, with Ray's token authentication."""
+
+
+def parse_distillation(value: Any) -> DistillationConfig:
+    """The typed configuration of a mapping; raises ``ValueError`` that names the key and the nearest allowed one."""
+    try:
+        return TypeAdapter(DistillationConfig).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(explain(error, DistillationConfig, prefix="distillation")) from None
+
+
+def dump_distillation(config: DistillationConfig) -> dict[str, Any]:
+    """JSON-able mapping that ``parse_distillation`` turns back into ``config``."""
+    plain = {f.name: getattr(config, f.name) for f in fields(config)}
+    teacher = None if config.teacher is None else TEACHERS.dump(config.teacher)
+    return {
+        **{name: _dump(value) for name, value in plain.items() if name not in ("planner", "teacher", "surrogates")},
+        "planner": PLANNERS.dump(config.planner),
+        "teacher": teacher,
+        "surrogates": [SURROGATES.dump(surrogate) for surrogate in config.surrogates],
+    }
+
+
+def _dump(value: Any) -> Any:
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
+
+
+def digest_of(facts: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON-able facts, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, allow_nan=False).encode()).hexdigest()

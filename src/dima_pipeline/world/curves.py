@@ -1,0 +1,119 @@
+"""Planar curves made of straight lines and circular arcs, exact in position and heading.
+
+Offsets, reversals and mirror images of such a curve are such curves again, so lanes, kerbs and nuScenes' arc-line paths
+come from one road axis without resampling.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Float
+
+from dima_pipeline.geometry import wrap_angle
+
+Array = np.ndarray
+Pose = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A start pose x, y (m), yaw (rad) and pieces (length m, curvature 1/m; positive turns left)."""
+
+    start: Pose
+    pieces: tuple[tuple[float, float], ...]
+
+    @cached_property
+    def length(self) -> float:
+        """Total length, m."""
+        return float(sum(length for length, _ in self.pieces))
+
+    @cached_property
+    def knots(self) -> Float[Array, "K 4"]:
+        """Distance, x, y and yaw at the start of each piece and at the end of the last; yaw is not wrapped."""
+        rows = [(0.0, *self.start)]
+        for length, curvature in self.pieces:
+            distance, x, y, yaw = rows[-1]
+            dx, dy, turn = _advance(np.float64(length), np.float64(curvature), yaw)
+            rows.append((distance + length, x + float(dx), y + float(dy), yaw + float(turn)))
+        return np.array(rows)
+
+    def poses(self, along_m: Float[Array, "N"]) -> Float[Array, "N 3"]:
+        """x, y and unwrapped yaw at distances along the curve; straight on beyond its ends."""
+        along = np.atleast_1d(np.asarray(along_m, float))
+        piece = np.clip(np.searchsorted(self.knots[:, 0], along, side="right") - 1, 0, len(self.pieces) - 1)
+        inside = np.clip(along, 0.0, self.length)
+        at = self.knots[piece]
+        dx, dy, turn = _advance(inside - at[:, 0], self.curvatures[piece], at[:, 3])
+        yaw = at[:, 3] + turn
+        beyond = along - inside
+        return np.stack([at[:, 1] + dx + beyond * np.cos(yaw), at[:, 2] + dy + beyond * np.sin(yaw), yaw], -1)
+
+    @cached_property
+    def curvatures(self) -> Float[Array, "P"]:
+        """Curvature of each piece, 1/m."""
+        return np.array([curvature for _, curvature in self.pieces])
+
+    @property
+    def end(self) -> Pose:
+        """Pose at the end."""
+        _, x, y, yaw = self.knots[-1]
+        return float(x), float(y), float(yaw)
+
+    def offset(self, left_m: float) -> "Curve":
+        """The parallel curve ``left_m`` to the left; raises ``ValueError`` where an arc is too tight for it."""
+        x, y, yaw = self.start
+        pieces = []
+        for length, curvature in self.pieces:
+            scale = 1 - curvature * left_m
+            if scale <= 0.05:
+                raise ValueError(f"an arc of radius {1 / abs(curvature):.1f} m has no parallel curve at {left_m:.1f} m")
+            pieces.append((length * scale, curvature / scale))
+        return Curve((x - left_m * np.sin(yaw), y + left_m * np.cos(yaw), yaw), tuple(pieces))
+
+    def reversed(self) -> "Curve":
+        """The same curve driven the other way."""
+        x, y, yaw = self.end
+        pieces = tuple((length, -curvature) for length, curvature in reversed(self.pieces))
+        return Curve((x, y, float(wrap_angle(np.float64(yaw + np.pi)))), pieces)
+
+    def polyline(self, arc_step_m: float = 2.0) -> Float[Array, "N 2"]:
+        """Points: the ends of straight pieces, and steps of at most ``arc_step_m`` on arcs."""
+        along = [0.0]
+        for (length, curvature), begin in zip(self.pieces, self.knots[:-1, 0], strict=True):
+            steps = 1 if curvature == 0 else max(2, int(np.ceil(length / arc_step_m)))
+            along.extend(begin + length * np.arange(1, steps + 1) / steps)
+        return self.poses(np.array(along))[:, :2]
+
+
+def _advance(length: Array, curvature: Array, yaw: Array | float) -> tuple[Array, Array, Array]:
+    """Displacement x, y and turn after ``length`` on a circle of ``curvature``, starting at heading ``yaw``."""
+    turn = length * curvature
+    # sin(turn/2)/(turn/2) is finite at zero curvature: the chord formula covers line and arc alike.
+    chord = length * np.sinc(turn / (2 * np.pi))
+    return chord * np.cos(yaw + turn / 2), chord * np.sin(yaw + turn / 2), turn
+
+
+def join(start: Pose, end: Pose, max_radius_m: float = np.inf) -> Curve:
+    """Straight, arc of the largest radius allowed, straight, from one pose to another.
+
+    The headings either agree, with ``end`` straight ahead, or differ by an angle of less than 180 degrees whose two
+    straight lines meet ahead of ``start`` and behind ``end``; anything else raises ``ValueError``.
+    """
+    turn = float(wrap_angle(np.float64(end[2] - start[2])))
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    forward = dx * np.cos(start[2]) + dy * np.sin(start[2])
+    left = -dx * np.sin(start[2]) + dy * np.cos(start[2])
+    if abs(turn) < 1e-6:
+        if abs(left) > 0.05 or forward <= 0:
+            raise ValueError(f"no straight line joins {start} and {end}")
+        return Curve(start, ((float(np.hypot(dx, dy)), 0.0),))
+    into = forward - left / np.tan(turn)
+    out = left / np.sin(turn)
+    if min(into, out) <= 0.5:
+        raise ValueError(f"no turn joins {start} and {end}")
+    slope = float(np.tan(abs(turn) / 2))
+    tangent = min(into, out, max_radius_m * slope)
+    radius = tangent / slope
+    pieces = ((into - tangent, 0.0), (radius * abs(turn), float(np.sign(turn)) / radius), (out - tangent, 0.0))
+    return Curve(start, tuple((float(length), float(k)) for length, k in pieces if length > 1e-6))

@@ -1,0 +1,329 @@
+"""Sets a scene up: a route through a town, and everybody else on, beside and across it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from shapely.geometry import Polygon
+
+from dima_pipeline.geometry import boxes_overlap
+from dima_pipeline.world.curves import Curve
+from dima_pipeline.world.paths import DrivePath, Shift, forward_path, sample_curves, with_limits
+from dima_pipeline.world.roads import Lane, Road, Town
+from dima_pipeline.world.simulation import Actor, Gate, make_ego
+
+Rng = np.random.Generator
+DRIVE_M = 230.0
+SIZES = {
+    "vehicle.car": (4.5, 1.85, 1.6),
+    "vehicle.truck": (7.2, 2.4, 2.9),
+    "vehicle.bus.rigid": (10.5, 2.6, 3.2),
+    "vehicle.construction": (5.8, 2.5, 2.9),
+    "vehicle.trailer": (7.0, 2.4, 2.8),
+    "vehicle.motorcycle": (2.1, 0.8, 1.5),
+    "vehicle.bicycle": (1.75, 0.6, 1.6),
+    "human.pedestrian.adult": (0.7, 0.65, 1.75),
+    "human.pedestrian.child": (0.5, 0.5, 1.25),
+    "human.pedestrian.construction_worker": (0.7, 0.7, 1.75),
+    "movable_object.trafficcone": (0.4, 0.4, 0.85),
+    "movable_object.barrier": (0.5, 2.2, 1.0),
+}
+"""Length, width, height (m) by nuScenes category; vehicles and people vary by a few per cent."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Lanes and connectors that follow each other; distances count from the start of the first."""
+
+    lanes: tuple[Lane, ...]
+
+    def begins(self) -> list[float]:
+        """Distance at which each lane begins, m."""
+        return [0.0, *np.cumsum([lane.curve.length for lane in self.lanes])[:-1].tolist()]
+
+    @property
+    def length(self) -> float:
+        """Total length, m."""
+        return float(sum(lane.curve.length for lane in self.lanes))
+
+
+@dataclass
+class Stage:
+    """A scene before it runs. Distances of shifts, caps and marks are along the route."""
+
+    town: Town
+    rng: Rng
+    route: Route
+    start_m: float
+    shifts: list[Shift] = field(default_factory=list)
+    caps: list[tuple[float, float, float]] = field(default_factory=list)
+    marks: list[tuple[str, float, float, str | None]] = field(default_factory=list)
+    """(event, from m, to m, name of the actor it is about)."""
+    actors: list[Actor] = field(default_factory=list)
+    ego_path: DrivePath | None = None
+    """Set where the ego does not simply follow its route."""
+    planned: tuple[Curve, ...] = ()
+    """Set where the planned route is not the lanes of ``route``."""
+    keep_clear: list[tuple[float, float]] = field(default_factory=list)
+    """Distances along the first lane without parked cars."""
+
+    def ego(self) -> Actor:
+        """The ego as an actor with its path and gates."""
+        path = self.ego_path or lane_path(self.route, self.shifts, self.caps)
+        return make_ego(path, self.start_m, gates_of(self.town, self.route))
+
+    def add(self, category: str, **facts: object) -> Actor:
+        """Add an actor of a nuScenes category; its size varies a little, its name counts up."""
+        length, width, height = (float(v) for v in np.array(SIZES[category]) * self.rng.uniform(0.95, 1.05, 3))
+        size = (length, min(width, SIZES[category][1]), height)
+        color = tuple(int(c) for c in self.rng.integers(25, 236, 3))
+        name = f"{category.rsplit('.', 1)[-1]}{len(self.actors)}"
+        actor = Actor(name, category, size, color=color, **facts)  # type: ignore[arg-type]
+        self.actors.append(actor)
+        return actor
+
+    def base_pose(self, along_m: float, left_m: float = 0.0) -> tuple[float, float, float]:
+        """A pose beside the route."""
+        for lane, begin in zip(self.route.lanes, self.route.begins(), strict=True):
+            if along_m <= begin + lane.curve.length:
+                return beside(lane.curve, along_m - begin, left_m)
+        raise ValueError(f"the route is {self.route.length:.0f} m long, asked at {along_m:.0f} m")
+
+
+def beside(curve: Curve, along_m: float, left_m: float) -> tuple[float, float, float]:
+    """Pose at a distance along a curve, ``left_m`` beside it."""
+    x, y, yaw = curve.poses(np.array([along_m]))[0]
+    return float(x - left_m * np.sin(yaw)), float(y + left_m * np.cos(yaw)), float(yaw)
+
+
+def is_straight(lane: Lane) -> bool:
+    """Whether a lane has no bend."""
+    return all(curvature == 0.0 for _, curvature in lane.curve.pieces)
+
+
+def lanes_where(town: Town, accepts: Callable[[Lane, Road], bool]) -> list[Lane]:
+    """Lanes of roads that ``accepts`` takes, by name."""
+    found = []
+    for name in sorted(town.lanes):
+        lane = town.lanes[name]
+        road = town.road_of(lane)
+        if road is not None and accepts(lane, road):
+            found.append(lane)
+    return found
+
+
+def extend(town: Town, lanes: list[Lane], rng: Rng, length_m: float) -> Route:
+    """Continue a route at random, straight on where it can, until it is ``length_m`` long."""
+    lanes = list(lanes)
+    while sum(lane.curve.length for lane in lanes) < length_m:
+        following = [town.lanes[name] for name in lanes[-1].successors]
+        assert following, f"lane {lanes[-1].name} leads nowhere"
+        weights = np.array([4.0 if lane.turn == "straight" else 1.0 for lane in following])
+        lanes.append(following[int(rng.choice(len(following), p=weights / weights.sum()))])
+    return Route(tuple(lanes))
+
+
+def find_route(
+    town: Town, rng: Rng, accepts: Callable[[Lane, Road], bool], turn: str | None = None
+) -> tuple[Route, Lane] | None:
+    """A route whose first lane ``accepts`` takes and whose first junction is taken as ``turn``; none where there is
+    no such lane."""
+    firsts = lanes_where(town, accepts)
+    for index in rng.permutation(len(firsts)):
+        lane = firsts[index]
+        ways = [town.lanes[name] for name in lane.successors if turn is None or town.lanes[name].turn == turn]
+        if ways:
+            lanes = [lane] if turn is None else [lane, ways[int(rng.integers(len(ways)))]]
+            return extend(town, lanes, rng, lane.curve.length + DRIVE_M), lane
+    return None
+
+
+def lane_path(
+    route: Route, shifts: list[Shift] | None = None, caps: list[tuple[float, float, float]] | None = None
+) -> DrivePath:
+    """The path of a driver who keeps to the middle of a route's lanes but for ``shifts``."""
+    poses, speeds = sample_curves([lane.curve for lane in route.lanes], [lane.speed_mps for lane in route.lanes])
+    return forward_path(poses, speeds, shifts or (), caps or ())
+
+
+def gates_of(town: Town, route: Route) -> tuple[Gate, ...]:
+    """Stop lines on a route, and its left turns across oncoming traffic."""
+    gates = []
+    begins = route.begins()
+    for index, lane in enumerate(route.lanes[:-1]):
+        connector = route.lanes[index + 1]
+        if lane.is_connector:
+            continue
+        line = town.stop_line_of(lane)
+        center = town.junctions[connector.junction].center
+        if line is not None:
+            gates.append(Gate(begins[index + 1] - line.before_end_m, center, is_stop=True))
+        elif connector.turn == "left":
+            gates.append(Gate(begins[index + 1] + 0.5, center, is_stop=False))
+    return tuple(gates)
+
+
+def place_driver(stage: Stage, lane: Lane, along_m: float, category: str = "vehicle.car", **facts: object) -> Actor:
+    """A vehicle that drives on from a place on a lane."""
+    route = extend(stage.town, [lane], stage.rng, along_m + DRIVE_M)
+    path = lane_path(route)
+    turns = [lane.turn for lane in route.lanes if lane.is_connector]
+    side = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
+    start = min(along_m, path.length)
+    gates = gates_of(stage.town, route)
+    speed = min(path.limit(start), _speed_for_gates(start + SIZES[category][0], gates))
+    return stage.add(
+        category, path=path, start_m=start, speed_mps=speed, gates=gates,
+        center_ahead_m=0.3 * SIZES[category][0], intention=side[turns[0]] if turns else "keep_lane", **facts,
+    )  # fmt: skip
+
+
+def _speed_for_gates(front_m: float, gates: tuple[Gate, ...]) -> float:
+    ahead = [gate.along_m - front_m for gate in gates if gate.is_stop and gate.along_m > front_m]
+    return float(np.sqrt(2 * 2.0 * max(min(ahead) - 2.0, 0.0))) if ahead else np.inf
+
+
+def is_free(stage: Stage, x_m: float, y_m: float, gap_m: float = 3.0) -> bool:
+    """Whether a new vehicle may start at a place: clear of the ego's start and of every actor."""
+    here = np.array([x_m, y_m])
+    ego = np.array(stage.base_pose(stage.start_m)[:2])
+    if np.linalg.norm(here - ego) < 12.0 + gap_m:
+        return False
+    places = [a.path.pose(np.array([a.start_m]))[0, :2] if a.path else np.array(a.pose[:2]) for a in stage.actors]
+    reach = [gap_m + actor.size[0] / 2 + 3.0 for actor in stage.actors]
+    return all(np.linalg.norm(here - place) > far for place, far in zip(places, reach, strict=True))
+
+
+def try_driver(stage: Stage, lane: Lane, along_m: float) -> None:
+    """Add a background vehicle of a random kind where there is room."""
+    x, y, _ = beside(lane.curve, along_m, 0.0)
+    category = str(
+        stage.rng.choice(["vehicle.car", "vehicle.truck", "vehicle.bus.rigid", "vehicle.motorcycle"], p=[0.72, 0.12, 0.06, 0.1])
+    )
+    if is_free(stage, x, y, 6.0):
+        place_driver(stage, lane, along_m, category)
+
+
+def add_oncoming(stage: Stage, num: int) -> None:
+    """Vehicles on the other side of the roads of the route."""
+    ways = [other for lane in stage.route.lanes[:5] for other in stage.town.opposite(lane)]
+    for _ in range(num if ways else 0):
+        lane = ways[int(stage.rng.integers(len(ways)))]
+        try_driver(stage, lane, float(stage.rng.uniform(3.0, max(lane.curve.length - 12.0, 4.0))))
+
+
+def add_neighbours(stage: Stage, num: int) -> None:
+    """Vehicles on the other lane in the ego's direction, where there is one."""
+    for lane in (stage.route.lanes[0], *stage.route.lanes[2:3]):
+        others = [
+            other
+            for other in stage.town.lanes.values()
+            if other.road == lane.road != "" and other.is_forward == lane.is_forward and other.name != lane.name
+        ]
+        for other in others[:num]:
+            try_driver(stage, other, float(stage.rng.uniform(5.0, max(other.curve.length - 15.0, 6.0))))
+
+
+def add_cross_traffic(stage: Stage, num: int) -> None:
+    """Vehicles on their way to the first junctions of the route."""
+    junctions = [lane.junction for lane in stage.route.lanes if lane.is_connector][:2]
+    own = {lane.name for lane in stage.route.lanes}
+    ways = sorted(
+        {
+            before.name
+            for before in stage.town.lanes.values()
+            if before.name not in own and any(stage.town.lanes[n].junction in junctions for n in before.successors)
+        }
+    )
+    for _ in range(num if ways else 0):
+        lane = stage.town.lanes[ways[int(stage.rng.integers(len(ways)))]]
+        try_driver(stage, lane, max(4.0, lane.curve.length - float(stage.rng.uniform(18.0, 70.0))))
+
+
+def add_parked(stage: Stage, density: float) -> None:
+    """Cars on the parking strips of the route's roads and on the lots near them; ``density`` is a share of places."""
+    names = list(dict.fromkeys(lane.road for lane in stage.route.lanes[:5] if lane.road))
+    for name in names:
+        road = stage.town.roads[name]
+        if road.road_class.parking_m > 0:
+            for side in (-1.0, 1.0):
+                _park_row(stage, road, side, density)
+    for lot in stage.town.carparks:
+        _park_lot(stage, lot)
+
+
+def _park_row(stage: Stage, road: Road, side: float, density: float) -> None:
+    rng, kind = stage.rng, road.road_class
+    left = side * (kind.lanes_half_m + kind.parking_m / 2)
+    first = stage.town.roads[stage.route.lanes[0].road] if stage.route.lanes[0].road else None
+    crossings = [crossing.along_m for crossing in stage.town.crossings if crossing.road == road.name]
+    along = 11.0 + float(rng.uniform(0.0, 4.0))
+    while along < road.curve.length - 11.0:
+        own = along if stage.route.lanes[0].is_forward else road.curve.length - along
+        clear = road == first and any(begin <= own <= end for begin, end in stage.keep_clear)
+        if rng.random() < density and not clear and all(abs(along - place) > 5.5 for place in crossings):
+            x, y, yaw = beside(road.curve, along, left)
+            heading = yaw if side < 0 or kind.num_backward == 0 else yaw + np.pi
+            category = str(rng.choice(["vehicle.car", "vehicle.motorcycle", "vehicle.bicycle"], p=[0.86, 0.07, 0.07]))
+            stage.add(category, pose=(x, y, float(heading)), intention="parked")
+        along += float(rng.uniform(6.0, 8.5))
+
+
+def _park_lot(stage: Stage, lot: np.ndarray) -> None:
+    shape = Polygon(lot)
+    x, y = shape.centroid.coords[0]
+    if np.hypot(*(np.array([x, y]) - stage.base_pose(stage.start_m)[:2])) > 150:
+        return
+    length = lot[0] - lot[1]
+    yaw = float(np.arctan2(length[1], length[0]))
+    for slot in range(-3, 4):
+        if stage.rng.random() < 0.6:
+            place = np.array([x, y]) + 3.2 * slot * np.array([np.cos(yaw), np.sin(yaw)])
+            stage.add("vehicle.car", pose=(float(place[0]), float(place[1]), yaw + np.pi / 2), intention="parked")
+
+
+def walk_path(points: np.ndarray) -> DrivePath:
+    """A way on foot through points (N, 2)."""
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    grid = np.linspace(0.0, along[-1], max(int(along[-1] / 0.5), 2))
+    xy = np.stack([np.interp(grid, along, points[:, axis]) for axis in (0, 1)], -1)
+    step = np.gradient(xy, axis=0)
+    yaw = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+    return with_limits(grid, np.column_stack([xy, yaw]), np.full(len(grid), 3.0), np.ones(len(grid)))
+
+
+def add_walkers(stage: Stage, num: int) -> None:
+    """People on the walkways of the route's roads."""
+    names = list(dict.fromkeys(lane.road for lane in stage.route.lanes[:3] if lane.road))
+    for _ in range(num):
+        road = stage.town.roads[names[int(stage.rng.integers(len(names)))]]
+        side = float(stage.rng.choice([-1.0, 1.0]))
+        line = road.curve.offset(side * (road.road_class.half_width_m + float(stage.rng.uniform(0.9, 1.9))))
+        line = line if stage.rng.random() < 0.5 else line.reversed()
+        path = walk_path(line.poses(np.arange(0.0, line.length, 1.0))[:, :2])
+        category = str(stage.rng.choice(["human.pedestrian.adult", "human.pedestrian.child"], p=[0.85, 0.15]))
+        start = float(stage.rng.uniform(0.0, max(path.length - 25.0, 1.0)))
+        stage.add(
+            category, path=path, start_m=start, speed_mps=float(stage.rng.uniform(0.9, 1.5)), is_walker=True,
+            intention="keep_walkway",
+        )  # fmt: skip
+
+
+def drop_overlapping_starts(stage: Stage) -> None:
+    """Take out background actors that would begin inside another one or the ego."""
+    kept: list[Actor] = [stage.ego()]
+    for actor in sorted(stage.actors, key=lambda a: a.role != "event"):
+        box = _start_box(actor)
+        if actor.role == "event" or not any(boxes_overlap(box, _start_box(other)) for other in kept):
+            kept.append(actor)
+    names = {actor.name for actor in kept}
+    stage.actors = [actor for actor in stage.actors if actor.name in names]
+
+
+def _start_box(actor: Actor) -> np.ndarray:
+    if actor.path is None:
+        return np.array([*actor.pose, *actor.size[:2]])
+    x, y, yaw = actor.path.pose(np.array([actor.start_m]))[0]
+    ahead = actor.center_ahead_m
+    return np.array([x + ahead * np.cos(yaw), y + ahead * np.sin(yaw), yaw, *actor.size[:2]])

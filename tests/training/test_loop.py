@@ -1,0 +1,218 @@
+"""The loop: deterministic, resumable bit for bit, and not to be ruined by a step that is not finite."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dima_pipeline.contracts.batch import SceneWindow, TrainingBatch
+from dima_pipeline.training.config import StageConfig
+from dima_pipeline.training.loop import LOG, Run, build_optimizer, fit, learning_rate, read_log
+from dima_pipeline.training.runtime import LocalRuntime, mean_terms
+from scene_batches import make_edits, make_scene_batch, make_targets
+
+STAGE = StageConfig(num_steps=12, batch_size=4, learning_rate=0.01, warmup_steps=3, checkpoint_every=4)
+
+
+class Data:
+    """Ten random samples; can fail at a step, and remembers who was asked for."""
+
+    def __init__(self, fail_at_call: int | None = None) -> None:
+        self.targets = make_targets(np.random.default_rng(0), 10, num_agents=2, num_map=1)
+        self.fail_at_call = fail_at_call
+        self.asked: list[list[int]] = []
+
+    def __len__(self) -> int:
+        return 10
+
+    def batch(self, indices, epochs=None):
+        if len(self.asked) == self.fail_at_call:
+            raise OSError("the disk is gone")
+        self.asked.append(indices.tolist())
+        scene = make_scene_batch(np.random.default_rng(0), len(indices), image_size=(4, 4))
+        none = np.zeros((len(indices), 0), bool)
+        return TrainingBatch(
+            sample_tokens=tuple(str(index) for index in indices),
+            window=SceneWindow(past=(), past_valid=none, current=scene, future=(), future_valid=none),
+            targets=type(self.targets)(**{name: array[indices] for name, array in vars(self.targets).items()}),
+            edits=make_edits(np.random.default_rng(0), len(indices)),
+            pairs=((),) * len(indices),
+            edit_pairs=((),) * len(indices),
+        )
+
+
+class Model(nn.Module):
+    """Predicts the ego future from its own first step; dropout and the generator make it random."""
+
+    def __init__(self, nan_at: tuple[int, ...] = (), bad_gradient_at: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 18))
+        self.nan_at, self.bad_gradient_at = nan_at, bad_gradient_at
+        self.num_calls = 0
+        self.weights: list[object] = []
+
+    def forward(self, batch, generator, weights):
+        self.weights.append(weights)
+        future = batch.targets.ego_future
+        x = future[:, 0] + 0.1 * torch.rand(len(future), 3, generator=generator)
+        if self.num_calls in self.nan_at:
+            x = x * math.nan
+        error = (self.net(x).unflatten(1, (6, 3)) - future).abs().mean()
+        if self.num_calls in self.bad_gradient_at:
+            error = error + torch.sqrt(self.net[0].bias.sum() * 0)
+        self.num_calls += 1
+        return {"l1": error, "metric/half": error.detach() / 2, "total": error}
+
+
+def run(directory: Path, stage: StageConfig = STAGE, **options) -> Run:
+    return Run(**{"stage": stage, "seed": 7, "digest": "d", "directory": directory, **options})
+
+
+def train(directory, model=None, data=None, stage=STAGE, **options):
+    model = Model() if model is None else model
+    result = fit(model, Data() if data is None else data, run(directory, stage, **options), LocalRuntime())
+    return model, result
+
+
+def terms(directory):
+    return [(line["step"], line["terms"]) for line in read_log(directory / LOG)]
+
+
+def equal(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def test_training_lowers_the_loss_and_logs_every_step(tmp_path):
+    model, result = train(tmp_path, stage=StageConfig(num_steps=60, batch_size=4, learning_rate=0.03))
+    logged = terms(tmp_path)
+    assert [step for step, _ in logged] == list(range(60))
+    assert logged[0][1].keys() == {"l1", "metric/half", "total", "gradient_norm", "learning_rate"}
+    assert np.mean([t["l1"] for _, t in logged[-5:]]) < 0.6 * logged[0][1]["l1"]
+    assert (result.first_step, result.num_steps, result.num_bad_steps) == (0, 60, 0)
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights_and_another_seed_others(tmp_path):
+    first, _ = train(tmp_path / "a")
+    second, _ = train(tmp_path / "b")
+    train(tmp_path / "c", seed=8)
+    assert terms(tmp_path / "a") == terms(tmp_path / "b") != terms(tmp_path / "c")
+    assert equal(first, second)
+
+
+@pytest.mark.parametrize("fail_at_call", [1, 4, 5, 8, 11])
+def test_an_interrupted_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, fail_at_call):
+    whole, _ = train(tmp_path / "whole")
+    with pytest.raises(OSError, match="the disk is gone"):
+        train(tmp_path / "cut", data=Data(fail_at_call))
+    resumed, result = train(tmp_path / "cut")
+    assert result.first_step == 4 * (fail_at_call // 4)
+    assert terms(tmp_path / "cut") == terms(tmp_path / "whole")
+    assert equal(resumed, whole)
+
+
+def test_a_resumed_run_asks_for_the_samples_that_are_left(tmp_path):
+    whole, rest = Data(), Data()
+    train(tmp_path / "whole", data=whole)
+    with pytest.raises(OSError):
+        train(tmp_path / "cut", data=Data(6))
+    train(tmp_path / "cut", data=rest)
+    assert rest.asked == whole.asked[4:]
+    assert sorted(sum(whole.asked, [])[:10]) == list(range(10))
+
+
+def test_with_a_damaged_newest_checkpoint_the_one_before_it_gives_the_same_end(tmp_path):
+    whole, _ = train(tmp_path / "whole")
+    with pytest.raises(OSError):
+        train(tmp_path / "cut", data=Data(9))
+    path = tmp_path / "cut" / "checkpoints" / "step_00000008" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    resumed, result = train(tmp_path / "cut")
+    assert result.first_step == 4
+    assert equal(resumed, whole) and terms(tmp_path / "cut") == terms(tmp_path / "whole")
+
+
+def test_a_finished_run_does_nothing_more(tmp_path):
+    first, _ = train(tmp_path)
+    data = Data()
+    again, result = train(tmp_path, data=data)
+    assert result.first_step == 12 and data.asked == []
+    assert equal(first, again) and len(terms(tmp_path)) == 12
+
+
+def test_a_log_line_cut_short_by_a_kill_is_repaired(tmp_path):
+    with pytest.raises(OSError):
+        train(tmp_path, data=Data(6))
+    with (tmp_path / LOG).open("a") as file:
+        file.write('{"step": 6, "te')
+    train(tmp_path)
+    assert [step for step, _ in terms(tmp_path)] == list(range(12))
+    assert all(json.loads(line) for line in (tmp_path / LOG).read_text().splitlines())
+
+
+def test_checkpoints_of_another_configuration_are_refused(tmp_path):
+    train(tmp_path)
+    with pytest.raises(ValueError, match="checkpoints of another configuration"):
+        train(tmp_path, digest="e")
+
+
+@pytest.mark.parametrize("broken", [{"nan_at": (5,)}, {"bad_gradient_at": (5,)}])
+def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_no_trace(tmp_path, broken):
+    model, result = train(tmp_path, Model(**broken))
+    assert result.num_bad_steps == 1
+    assert all(torch.isfinite(value).all() for value in model.state_dict().values())
+    bad = [step for step, found in terms(tmp_path) if not math.isfinite(found["gradient_norm"])]
+    assert bad == [5]
+
+
+def test_a_skipped_step_changes_neither_weights_nor_running_statistics(tmp_path):
+    model = Model(nan_at=(0,))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    train(tmp_path, model, stage=StageConfig(num_steps=1, batch_size=4))
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_too_many_bad_steps_stop_the_run_and_say_what_was_not_finite(tmp_path):
+    with pytest.raises(ValueError, match=r"step 6: l1, metric/half, total not finite, for the 4th time"):
+        train(tmp_path, Model(nan_at=(1, 3, 5, 6)))
+
+
+def test_bad_steps_are_counted_across_a_restart(tmp_path):
+    with pytest.raises(OSError):
+        train(tmp_path, Model(nan_at=(1, 2)), Data(6))
+    _, result = train(tmp_path, Model(nan_at=(0,)))
+    assert result.num_bad_steps == 3
+
+
+def test_the_weights_of_the_run_reach_the_model(tmp_path):
+    model, _ = train(tmp_path, stage=StageConfig(num_steps=2, batch_size=2), weights={"planning": 2.0})
+    assert model.weights == [{"planning": 2.0}] * 2
+
+
+def test_only_every_nth_step_and_the_last_are_logged(tmp_path):
+    train(tmp_path, stage=StageConfig(num_steps=12, batch_size=2, log_every=5))
+    assert [step for step, _ in terms(tmp_path)] == [0, 5, 10, 11]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    stage = StageConfig(num_steps=10, learning_rate=1.0, warmup_steps=4)
+    rates = [learning_rate(step, stage) for step in range(11)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert all(after < before for before, after in zip(rates[4:], rates[5:], strict=False))
+    assert rates[7] == pytest.approx(0.5) and rates[10] == pytest.approx(0)
+
+
+def test_vectors_do_not_decay_and_frozen_weights_are_no_ones_business():
+    model = Model()
+    model.net[3].requires_grad_(False)
+    groups = build_optimizer(model, StageConfig(weight_decay=0.3)).param_groups
+    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 1), (0.0, 3)]
+
+
+def test_terms_are_averaged_over_the_workers_that_have_them_and_one_nan_spoils_the_mean():
+    mean = mean_terms([{"a": 1.0, "b": 2.0}, {"a": 3.0, "c": math.inf}])
+    assert (mean["a"], mean["b"]) == (2.0, 2.0) and math.isnan(mean["c"])

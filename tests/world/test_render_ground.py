@@ -1,0 +1,109 @@
+"""Triangles of the ground cover exactly the polygons they were made of."""
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dima_pipeline.world import render_ground
+from dima_pipeline.world.render_ground import area_shape, dashes, ground_layers, triangulate, zebra_stripes
+from dima_pipeline.world.render_types import Backdrop, GroundArea, GroundLine
+
+DAY = Backdrop()
+
+
+def union_of(points, triangles):
+    return shapely.union_all(shapely.polygons(points[triangles]))
+
+
+def star(rng, num_corners, radius, center):
+    """A random polygon that is a star around its centre, so it cannot cross itself."""
+    angles = np.sort(rng.uniform(0, 2 * np.pi, num_corners))
+    reach = radius * rng.uniform(0.3, 1.0, num_corners)
+    return center + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], -1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 60), st.integers(0, 3))
+def test_triangles_cover_a_polygon_with_holes_once_and_nothing_else(seed, num_corners, num_holes):
+    rng = np.random.default_rng(seed)
+    center = rng.uniform(-3000, 3000, 2)
+    holes = [star(rng, 6, 3.0, center + rng.uniform(-15, 15, 2)) for _ in range(num_holes)]
+    shape = area_shape(GroundArea("road", star(rng, num_corners, 40.0, center)))
+    shape = shape.difference(shapely.union_all([shapely.make_valid(shapely.Polygon(hole)) for hole in holes]))
+    points, triangles = triangulate(shape)
+    areas = shapely.area(shapely.polygons(points[triangles])) if len(triangles) else np.zeros(0)
+    assert areas.sum() == pytest.approx(shape.area, rel=2e-3, abs=0.01)
+    assert union_of(points, triangles).symmetric_difference(shape).area <= 2e-3 * shape.area + 0.01
+
+
+def test_a_square_with_a_square_hole_has_eight_triangles():
+    square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], float)
+    shape = area_shape(GroundArea("road", square, (square[::-1] / 2 + 1,)))
+    points, triangles = triangulate(shape)
+    assert len(triangles) == 8
+    assert not union_of(points, triangles).contains(shapely.Point(2, 2))
+
+
+def test_a_ring_that_crosses_itself_is_repaired():
+    bow_tie = np.array([[0, 0], [4, 4], [4, 0], [0, 4]], float)
+    points, triangles = triangulate(area_shape(GroundArea("road", bow_tie)))
+    assert shapely.area(shapely.polygons(points[triangles])).sum() == pytest.approx(8.0, abs=0.1)
+
+
+def test_a_polygon_that_fails_to_triangulate_is_cut_and_tried_again(monkeypatch):
+    whole = render_ground._triangulate_polygon
+
+    def only_small(polygon):
+        points, triangles = whole(polygon)
+        return (points, triangles[:1]) if polygon.area > 30 else (points, triangles)
+
+    monkeypatch.setattr(render_ground, "_triangulate_polygon", only_small)
+    points, triangles = triangulate(shapely.box(100, 100, 110, 110))
+    assert union_of(points, triangles).area == pytest.approx(100.0)
+
+
+def test_stripes_of_a_crossing_lie_across_it_and_cover_half():
+    crossing = shapely.box(0, 0, 4, 14)
+    stripes = zebra_stripes(crossing)
+    parts = shapely.get_parts(stripes)
+    assert stripes.area == pytest.approx(0.5 * crossing.area, rel=0.1)
+    assert crossing.buffer(1e-6).contains(stripes)
+    widths = np.array([part.bounds for part in parts])
+    # along x, the short side, each stripe reaches across; along y they follow each other
+    assert np.allclose(widths[:, 2] - widths[:, 0], 4.0)
+    assert len(parts) == round(14 / 1.1)
+
+
+def test_dashes_have_their_length_and_gap():
+    pieces = dashes(np.array([[0.0, 0], [30, 0]]), 3.0, 4.5)
+    assert [piece[0, 0] for piece in pieces] == [2.25, 9.75, 17.25, 24.75]
+    assert all(piece[-1, 0] - piece[0, 0] == pytest.approx(3.0) for piece in pieces)
+
+
+def test_lines_are_as_wide_as_their_kind_says():
+    line = np.array([[0.0, 0], [100, 0]])
+    widths = {}
+    for kind in ("divider", "road_divider", "boundary", "stop_line"):
+        (mesh,) = ground_layers([], [GroundLine(kind, line)], DAY)
+        widths[kind] = np.ptp(mesh.points[:, 1])
+        assert (mesh.points[:, 2] == 0).all()
+    assert widths["stop_line"] == pytest.approx(0.4)
+    assert widths["divider"] == pytest.approx(0.15)
+
+
+def test_layers_come_in_painting_order_whatever_the_order_of_the_areas():
+    square = np.array([[0, 0], [9, 0], [9, 9], [0, 9]], float)
+    kinds = ["crossing", "walkway", "road"]
+    forward, backward = (
+        ground_layers([GroundArea(kind, square) for kind in order], [], DAY) for order in (kinds, kinds[::-1])
+    )
+    assert [mesh.rgb[0].tolist() for mesh in forward] == [mesh.rgb[0].tolist() for mesh in backward]
+    assert forward[0].rgb[0].tolist() == [92, 92, 96]
+    assert forward[-1].rgb[0].tolist() == [228, 228, 224]
+
+
+def test_repeated_points_and_slivers_do_no_harm():
+    sliver = np.array([[0, 0], [50, 0], [50, 0.001], [50, 0.001], [0, 0]])
+    assert ground_layers([GroundArea("road", sliver)], [GroundLine("boundary", np.zeros((3, 2)))], DAY) == []
