@@ -1,12 +1,14 @@
 """A small typed fleet for tests of evaluation and reporting: egos that drive straight past a standing car."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dima_pipeline.contracts.frames import CAMERAS
 from dima_pipeline.datasets import SceneTables
+from dima_pipeline.storage.image_shards import ImageShards, ImageShardWriter
 from hand_scenes import Actor, HandScene, make_tables, straight
 
 SPEED_MPS = 4.0
@@ -43,3 +45,14 @@ def make_images(samples: pd.DataFrame, image_size: tuple[int, int] = (24, 40)) -
     """Images (C, H, W, 3) by sample_token, all of one grey that is the row of the keyframe."""
     shape = (len(CAMERAS), *image_size, 3)
     return {token: np.full(shape, row, np.uint8) for row, token in enumerate(samples["sample_token"])}
+
+
+def write_shards(directory: Path, samples: pd.DataFrame, image_size: tuple[int, int] = (24, 40)) -> ImageShards:
+    """Finished shards of ``make_images``."""
+    images = make_images(samples, image_size)
+    writer = ImageShardWriter(directory, image_size)
+    for scene, rows in samples.groupby("scene_token"):
+        tokens = rows["sample_token"].tolist()
+        writer.add_scene(str(scene), tokens, np.stack([images[token] for token in tokens]))
+    writer.finish()
+    return ImageShards(directory)

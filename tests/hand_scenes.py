@@ -88,21 +88,8 @@ def _tables(scene: HandScene) -> dict[str, pd.DataFrame]:
 
 
 _AGENT_COLUMNS = [
-    "sample_token",
-    "instance_token",
-    "category",
-    "attribute",
-    "visibility",
-    "x_m",
-    "y_m",
-    "z_m",
-    "yaw_rad",
-    "length_m",
-    "width_m",
-    "height_m",
-    "vx_mps",
-    "vy_mps",
-    "num_lidar_points",
+    *("sample_token", "instance_token", "category", "attribute", "visibility"),
+    *("x_m", "y_m", "z_m", "yaw_rad", "length_m", "width_m", "height_m", "vx_mps", "vy_mps", "num_lidar_points"),
 ]
 _FUTURE_COLUMNS = ["sample_token", "instance_token", "step", "x_m", "y_m", "yaw_rad", "valid"]
 
@@ -173,10 +160,8 @@ def _agent_rows(scene: HandScene, ego: np.ndarray, tracks: dict[str, np.ndarray]
             nearby = tracks[name][max(at - 1, 0) : at + 2]
             velocity = (nearby[-1, :2] - nearby[0, :2]) / (0.5 * max(len(nearby) - 1, 1))
             vx, vy = to_frame(velocity, np.array([0.0, 0.0, ego[at, 2]]))
-            rows.append(
-                (token(scene, at), name, actor.category, actor.attribute, actor.visibility)
-                + (x, y, height / 2, yaw, length, width, height, vx, vy, actor.num_lidar_points)
-            )
+            named = (token(scene, at), name, actor.category, actor.attribute, actor.visibility)
+            rows.append((*named, x, y, height / 2, yaw, length, width, height, vx, vy, actor.num_lidar_points))
     return rows
 
 

@@ -28,6 +28,9 @@ IMAGE_SIZE = (160, 90)
 FOCAL = 80.0
 MOUNT = (1.5, 0.0, 1.5)
 NORTH = np.pi / 2
+SCENES = {"scene-0061": 5.0, "scene-0103": 0.0}
+"""Speed of the ego (m/s) by scene."""
+LOGS = [f"log-{name}" for name in SCENES]
 CAMERA_YAWS_DEG = (0, -55, 55, 180, 110, -110)
 """In the order of ``CAMERAS``."""
 CATEGORIES = ("vehicle.car", "human.pedestrian.adult", "vehicle.truck", "movable_object.debris")
@@ -69,12 +72,14 @@ def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
 def make_tables() -> Tables:
     """The 13 tables."""
     tables = _fixed_tables()
-    for name, speed_mps in (("scene-0061", 5.0), ("scene-0103", 0.0)):
+    for name, speed_mps in SCENES.items():
         _add_scene(tables, name, speed_mps)
-    _add_boxes(tables, "slow", "vehicle.car", range(NUM_SAMPLES), (96.5, 60.0, 0.8), (0.0, 1.0), NORTH)
-    _add_boxes(tables, "walker", "human.pedestrian.adult", range(6), (105.0, 75.0, 0.9), (-0.5, 0.0), np.pi)
-    _add_boxes(tables, "lone", "vehicle.truck", range(3, 4), (103.0, 90.0, 1.5), (0.0, 0.0), NORTH)
-    _add_boxes(tables, "debris", "movable_object.debris", range(4), (99.0, 95.0, 0.2), (0.0, 0.0), 0.0)
+    _add_boxes(tables, "slow", "vehicle.car", range(NUM_SAMPLES), start=(96.5, 60.0, 0.8), step=(0.0, 1.0))
+    _add_boxes(
+        tables, "walker", "human.pedestrian.adult", range(6), start=(105.0, 75.0, 0.9), step=(-0.5, 0.0), yaw_rad=np.pi
+    )
+    _add_boxes(tables, "lone", "vehicle.truck", range(3, 4), start=(103.0, 90.0, 1.5))
+    _add_boxes(tables, "debris", "movable_object.debris", range(4), start=(99.0, 95.0, 0.2))
     lone = next(row for row in tables["sample_annotation"] if row["instance_token"] == "lone")
     lone.update(visibility_token="", attribute_tokens=[])
     return tables
@@ -116,7 +121,7 @@ def _fixed_tables() -> Tables:
             for name in names
         ],
         "calibrated_sensor": calibrated,
-        "map": [{"token": "map", "category": "", "filename": "maps/raster.png", "log_tokens": []}],
+        "map": [{"token": "map", "category": "", "filename": "maps/raster.png", "log_tokens": LOGS}],
         **{name: [] for name in ("log", "scene", "sample", "sample_data", "ego_pose", "sample_annotation", "instance")},
     }
 
@@ -202,9 +207,10 @@ def _add_boxes(
     instance: str,
     category: str,
     keyframes: range,
+    *,
     start: tuple[float, float, float],
-    step: tuple[float, float],
-    yaw_rad: float = 0.0,
+    step: tuple[float, float] = (0.0, 0.0),
+    yaw_rad: float = NORTH,
 ) -> None:
     """Boxes of an instance of ``scene-0061``; ``start`` is its place at keyframe 0, ``step`` its way a keyframe."""
     size = {"vehicle.car": [1.9, 4.5, 1.6], "vehicle.truck": [2.5, 8.0, 3.0]}.get(category, [0.6, 0.7, 1.8])
@@ -248,8 +254,11 @@ def _write_images(directory: Path, tables: Tables) -> None:
 
 
 def make_map() -> dict[str, Any]:
-    """A northbound road x 93 ... 103.5, y 0 ... 120: lane centres x = 96.5 and 100, divider x = 98.25, crossing at
-    y 70 ... 73. Lane ``right`` ends at y = 80 and goes on as ``ahead``; connector ``turn`` leaves there to the right."""
+    """A northbound road x 93 ... 103.5, y 0 ... 120: lane centres x = 96.5 and 100, divider x = 98.25.
+
+    A crossing lies at y 70 ... 73. Lane ``right`` ends at y = 80 and goes on as ``ahead``; connector ``turn``, which
+    no lane leads to, leaves there to the right.
+    """
     content: dict[str, Any] = {"version": "1.3", "canvas_edge": [200.0, 200.0]}
     polygon_layers = ("drivable_area", "road_segment", "road_block", "lane", "ped_crossing", "walkway", "stop_line")
     for name in ("node", "polygon", "line", *polygon_layers, "carpark_area", "road_divider", "lane_divider"):
@@ -324,7 +333,7 @@ def _add_lanes(content: dict[str, Any]) -> None:
         "left": {"incoming": [], "outgoing": []},
         "right": {"incoming": [], "outgoing": ["ahead"]},
         "ahead": {"incoming": ["right"], "outgoing": []},
-        "turn": {"incoming": ["right"], "outgoing": []},
+        "turn": {"incoming": [], "outgoing": []},
     }
 
 

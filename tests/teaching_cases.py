@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scene_batches import make_edits, make_scene_batch, make_targets
 
 from dima_pipeline.contracts.batch import BeamTokens, SceneWindow, TrainingBatch, VqaPair
 from dima_pipeline.models.tensors import to_tensors
 from dima_pipeline.surrogates import Privileged, TeacherOutput
 from dima_pipeline.teachers import TEACHERS
+from scene_batches import make_edits, make_scene_batch, make_targets
 
 TOKEN_DIM, FEATURE_DIM, TEACHER_DIM = 16, 24, 32
 BEV_SHAPE = (6, 4)

@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nuscenes_root import VERSION, make_root
 
-from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
+from nuscenes_root import make_root
 
 
 @pytest.fixture(scope="session")
@@ -16,12 +15,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def own_root(root: Path, tmp_path: Path) -> Path:
+def own_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the hand-made root for one test to change."""
-    return Path(shutil.copytree(root, tmp_path / "own"))
-
-
-@pytest.fixture(scope="session")
-def dataset(root: Path) -> NuScenesDataset:
-    """The hand-made data set."""
-    return NuScenesDataset(Config(version=VERSION), dataroot=root)
+    return Path(shutil.copytree(root, tmp_path_factory.mktemp("own") / "root"))

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from nuscenes_root import VERSION, make_root
 
 from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
+from nuscenes_root import VERSION, make_root
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+
+from dima_pipeline.contracts.batch import BeamTokens
+from dima_pipeline.surrogates import SURROGATES
 from teaching_cases import (
     BEV_SHAPE,
     TEACHER_DIM,
@@ -14,9 +17,6 @@ from teaching_cases import (
     make_known,
     tiny_teacher,
 )
-
-from dima_pipeline.contracts.batch import BeamTokens
-from dima_pipeline.surrogates import SURROGATES
 
 
 def build(name: str) -> Any:
@@ -68,9 +68,9 @@ class TestConformance:
     def test_the_loss_falls_below_half_when_task_and_teacher_over_fit_one_batch(self, name: str) -> None:
         task, teacher, known = build(name), tiny_teacher(), make_known()
         beam = BeamTokens(**copy(make_beam()))
-        optimizer = torch.optim.Adam([*task.parameters(), *teacher.parameters()], 1e-2)
+        optimizer = torch.optim.Adam([*task.parameters(), *teacher.parameters()], 5e-3)
         losses = []
-        for _ in range(60):
+        for _ in range(100):
             asked = task.prepare(beam, known, generator())
             text = None if asked.pairs is None else teacher.tokenize(asked.pairs)
             loss = sum(task.losses(teacher(asked.beam, text), asked).values())
@@ -78,4 +78,6 @@ class TestConformance:
             loss.backward()
             optimizer.step()
             losses.append(loss.item())
+            if losses[-1] < losses[0] / 2:
+                break
         assert losses[0] > 0 and losses[-1] < losses[0] / 2, losses[::10]

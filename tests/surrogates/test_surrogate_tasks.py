@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 import torch
-from teaching_cases import BEV_SHAPE, TEACHER_DIM, TOKEN_DIM, make_answer, make_beam, make_known, make_pair
 from torch.nn import functional
 
 from dima_pipeline.surrogates import SURROGATES
 from dima_pipeline.surrogates.scene_editing import edit_row, intrusion
+from teaching_cases import BEV_SHAPE, TEACHER_DIM, TOKEN_DIM, make_answer, make_beam, make_known, make_pair
 
 NUM_CELLS = BEV_SHAPE[0] * BEV_SHAPE[1]
 

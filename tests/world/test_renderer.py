@@ -31,6 +31,11 @@ SIZES = {
 FAR_AWAY = np.array([1847.3, -2411.9, 0.0])
 
 
+def far(x, y, z):
+    """A point near a place kilometres from the origin."""
+    return FAR_AWAY + np.array([x, y, z])
+
+
 @pytest.fixture(scope="module")
 def renderer():
     renderer = Renderer(WIDTH, HEIGHT)
@@ -100,7 +105,7 @@ def test_pixels_match_the_pinhole_within_half_a_pixel(renderer):
     rng = np.random.default_rng(5)
     for _ in range(40):
         size = tuple(rng.uniform(0.5, 3.0, 3))
-        box = RenderBox(FAR_AWAY + (rng.uniform(5, 15), *rng.uniform(-1.5, 1.5, 2)), 0.0, size, "barrier", 7)
+        box = RenderBox(far(rng.uniform(5, 15), *rng.uniform(-1.5, 1.5, 2)), 0.0, size, "barrier", 7)
         camera = looking(FAR_AWAY, 0.0)
         hull = hull_of(box, camera)
         renderer.set_boxes([box])
@@ -115,7 +120,7 @@ def test_borders_are_not_shifted_on_average(renderer):
     rng = np.random.default_rng(6)
     errors = []
     for _ in range(150):
-        center = FAR_AWAY + (8.0, rng.uniform(-1, 1), rng.uniform(-1, 1))
+        center = far(8.0, rng.uniform(-1, 1), rng.uniform(-1, 1))
         box = RenderBox(center, 0.0, (1.0, 1.3, 1.1), "barrier", 7)
         camera = looking(FAR_AWAY, 0.0)
         renderer.set_boxes([box])
@@ -130,7 +135,7 @@ def test_borders_are_not_shifted_on_average(renderer):
 
 def test_the_colour_pass_shows_the_box_where_the_instance_pass_does(renderer):
     renderer.set_ground([], [], Backdrop())
-    box = RenderBox(FAR_AWAY + (9.0, 0.4, 0.0), 0.0, (2.0, 2.0, 1.5), "building", 3, color=(255, 0, 255))
+    box = RenderBox(far(9.0, 0.4, 0.0), 0.0, (2.0, 2.0, 1.5), "building", 3, color=(255, 0, 255))
     camera = looking(FAR_AWAY, 0.0, roll_rad=0.1)
     renderer.set_boxes([])
     empty = renderer.render(INTRINSICS, camera)
@@ -182,9 +187,9 @@ def test_a_box_behind_the_camera_is_not_seen(renderer):
 
 
 def test_the_same_scene_gives_the_same_picture_in_a_new_renderer():
-    box = RenderBox(FAR_AWAY + (9, 0, 0.8), 0.3, SIZES["car"], "car", 5)
-    area = GroundArea("crossing", FAR_AWAY[:2] + [[4, -5], [8, -5], [8, 5], [4, 5]])
-    camera = looking(FAR_AWAY + (0, 0, 1.5), 0.0)
+    box = RenderBox(far(9, 0, 0.8), 0.3, SIZES["car"], "car", 5)
+    area = GroundArea("crossing", FAR_AWAY[:2] + np.array([[4, -5], [8, -5], [8, 5], [4, 5]]))
+    camera = looking(far(0, 0, 1.5), 0.0)
     pictures = []
     for _ in range(3):
         renderer = Renderer(WIDTH, HEIGHT)
@@ -220,12 +225,12 @@ def test_ground_kinds_show_at_the_pixels_where_they_project(renderer):
     square = np.array([[0, -8], [30, -8], [30, 8], [0, 8]])
     hole = np.array([[10, -3], [16, -3], [16, 3], [10, 3]])
     renderer.set_boxes([])
-    camera = looking(FAR_AWAY + (-4, 0, 6), 0.0, pitch_rad=0.4)
+    camera = looking(far(-4, 0, 6), 0.0, pitch_rad=0.4)
     renderer.set_ground([], [], Backdrop())
     bare = renderer.render(INTRINSICS, camera)
     renderer.set_ground(
         [GroundArea("road", origin + square, (origin + hole,))],
-        [GroundLine("stop_line", origin + [[6, -2], [6, 2]])],
+        [GroundLine("stop_line", origin + np.array([[6, -2], [6, 2]]))],
         Backdrop(),
     )
     picture = renderer.render(INTRINSICS, camera)
@@ -239,7 +244,7 @@ def test_ground_kinds_show_at_the_pixels_where_they_project(renderer):
     assert (at(picture, beside) == at(bare, beside)).all()
     assert at(picture, on_line).min() > 150
     # the edge of the road is where it projects: one pixel to either side of it differs
-    (edge,), _ = project(INTRINSICS @ camera[:3], np.array([[*(origin + [20, 8]), 0.0]]))
+    (edge,), _ = project(INTRINSICS @ camera[:3], far(20, 8, 0)[None])
     row, column = int(edge[1]), int(edge[0])
     assert (picture[row, column - 2] == bare[row, column - 2]).all()
     assert np.abs(picture[row, column + 2].astype(int) - (92, 92, 96)).max() <= 1

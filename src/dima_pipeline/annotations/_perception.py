@@ -137,8 +137,12 @@ def _kinds_by_direction(view: View, rng: np.random.Generator) -> Iterator[Asked]
 
 
 def _moving_objects(view: View, rng: np.random.Generator) -> Asked:
-    category = str(rng.choice(["car", "pedestrian"]))
-    direction = str(rng.choice(DIRECTIONS))
+    # Every second question is about something that does move, if there is any: most answers would be "No." otherwise.
+    known = [row for row in view.rows(("car", "pedestrian")) if view.is_moving[row]]
+    category, direction = str(rng.choice(["car", "pedestrian"])), str(rng.choice(DIRECTIONS))
+    if known and rng.random() < 0.5:
+        row = int(rng.choice(known))
+        category, direction = view.frame.categories[row], DIRECTIONS[view.direction[row]]
     rows = [row for row in view.rows((category,), direction) if view.is_moving[row]]
     return Asked(
         (

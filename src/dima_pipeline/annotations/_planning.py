@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dima_pipeline.annotations._view import Asked, View, on_path
+from dima_pipeline.annotations._view import Asked, View, is_asked, on_path
 from dima_pipeline.contracts.frames import EGO_LENGTH_M, EGO_WIDTH_M, NUM_FUTURE_STEPS, STEP_S
 from dima_pipeline.contracts.keyframes import Keyframe
 from dima_pipeline.contracts.scene_words import yes_no
@@ -56,7 +56,7 @@ def planning(view: View, rng: np.random.Generator) -> Iterator[Asked]:
         phrasings = ("Which object should the ego vehicle consider first?", "Which object has the highest priority?")
         yield Asked(phrasings, f"{first.words[0].upper()}{first.words[1:]}.", (first.instance,))
     if np.isfinite(view.frame.speed_mps):
-        yield from _collisions(view)
+        yield from _collisions(view, rng)
 
 
 def driven_action(frame: Keyframe) -> str:
@@ -91,11 +91,13 @@ def _reason(view: View, action: str) -> tuple[str, tuple[str, ...]]:
     return ("the way ahead is clear" if is_clear else ""), ()
 
 
-def _collisions(view: View) -> Iterator[Asked]:
+def _collisions(view: View, rng: np.random.Generator) -> Iterator[Asked]:
     frame = view.frame
     hits = collisions(manoeuvre_boxes(frame.speed_mps), frame)
     for mention in view.mentions[:2]:
         found = [name for name, hit in zip(MANOEUVRES, hits[:, mention.row], strict=True) if hit]
+        if not is_asked(bool(found), rng):
+            continue
         text = ", ".join(found) if found else "none of them"
         yield Asked(
             (
@@ -106,14 +108,12 @@ def _collisions(view: View) -> Iterator[Asked]:
             (mention.instance,),
         )
     rows = [int(row) for row in np.flatnonzero(hits[0] & frame.is_visible)]
-    yield Asked(
-        (
+    if is_asked(bool(rows), rng):
+        phrasings = (
             "Would going straight at the same speed lead to a collision within 3 s?",
             "Would the ego vehicle hit something if it kept going straight?",
-        ),
-        yes_no(bool(rows)),
-        view.tokens(rows),
-    )
+        )
+        yield Asked(phrasings, yes_no(bool(rows)), view.tokens(rows))
 
 
 def manoeuvre_boxes(speed_mps: float) -> Float[Array, "5 6 5"]:

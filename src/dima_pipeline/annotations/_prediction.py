@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from dima_pipeline.annotations._view import MOVING_MPS, Asked, View, on_path
+from dima_pipeline.annotations._view import MOVING_MPS, Asked, View, is_asked, on_path
 from dima_pipeline.contracts.frames import EGO_WIDTH_M, STEP_S
 from dima_pipeline.contracts.scene_words import kinds, yes_no
 from dima_pipeline.geometry import distance_to_polyline, wrap_angle
@@ -32,12 +32,13 @@ def prediction(view: View, rng: np.random.Generator) -> Iterator[Asked]:
                 f"Will {mention.name} be in the way of the ego vehicle in the next 3 s?",
                 f"Will {mention.name} get onto the path of the ego vehicle?",
             )
-            yield Asked(phrasings, yes_no(_gets_in_the_way(view, mention.row)), objects)
-        yield Asked(
-            (f"Is {mention.name} in the moving direction of the ego vehicle?",),
-            yes_no(bool(on_path(view.frame, view.path)[mention.row])),
-            objects,
-        )
+            is_hindering = _gets_in_the_way(view, mention.row)
+            if is_asked(is_hindering, rng):
+                yield Asked(phrasings, yes_no(is_hindering), objects)
+        is_ahead = bool(on_path(view.frame, view.path)[mention.row])
+        if is_asked(is_ahead, rng):
+            direction = (f"Is {mention.name} in the moving direction of the ego vehicle?",)
+            yield Asked(direction, yes_no(is_ahead), objects)
 
 
 def _near_objects(view: View) -> Asked:

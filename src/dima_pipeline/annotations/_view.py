@@ -30,6 +30,11 @@ class Asked(NamedTuple):
     objects: tuple[str, ...] = ()
 
 
+def is_asked(is_positive: bool, rng: np.random.Generator) -> bool:
+    """Whether to ask a question whose answer is mostly "No.": always if it is not, else one time in three."""
+    return bool(rng.random() < 1 / 3) or is_positive
+
+
 class Mention(NamedTuple):
     """An object worth naming: row of the keyframe, DriveLM's tag (empty where no camera sees it), plain words."""
 

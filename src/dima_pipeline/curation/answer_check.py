@@ -8,7 +8,8 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,22 +30,35 @@ PACE_MPS = {
 }
 
 
+class Seen(NamedTuple):
+    """A seen agent."""
+
+    instance: str
+    category: str
+    bearing_deg: float
+    range_m: float
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """The rows of one keyframe that claims are checked against."""
+    """What claims about one keyframe are checked against, in plain lists."""
 
-    agents: pd.DataFrame
-    """Seen agents, with their ``bearing_deg`` and ``range_m``."""
-    ego: pd.DataFrame
-    """Future steps of the driven path, by step."""
-    futures: pd.DataFrame
-    """Valid future steps of the seen agents."""
-    lines: pd.DataFrame
+    agents: list[Seen]
+    ego: list[tuple[float, float, float]]
+    """x, y, yaw of the driven path at steps 1 ... 6."""
+    futures: list[tuple[str, int, float, float]]
+    """Instance, step, x, y of the known future steps."""
+    crossings: list[list[float]]
+    """Points x, y of pedestrian crossings, flat."""
 
-    def in_sector(self, name: str) -> pd.DataFrame:
+    def in_sector(self, name: str) -> list[Seen]:
         """Seen agents within 30 degrees of the middle of a sector."""
-        off = (self.agents.bearing_deg - SECTOR_DEG[name] + 180) % 360 - 180
-        return self.agents[off.between(-30, 30, inclusive="left")]
+        middle = SECTOR_DEG[name]
+        return [agent for agent in self.agents if -30 <= (agent.bearing_deg - middle + 180) % 360 - 180 < 30]
+
+    def nearest(self, agents: list[Seen], categories: set[str]) -> Seen | None:
+        """The nearest of some kinds."""
+        return min((one for one in agents if one.category in categories), key=lambda one: one.range_m, default=None)
 
 
 Checker = Callable[[Evidence, re.Match[str], str], bool]
@@ -72,19 +86,29 @@ class _Evidences(dict[str, Evidence]):
         agents = tables.agents
         hidden = np.where(agents.visibility.notna(), agents.visibility < 2, agents.num_lidar_points.fillna(1) < 1)
         agents = agents[(agents.x_m.abs() <= 30) & (agents.y_m.abs() <= 15) & ~hidden]
-        bearing = np.degrees([math.atan2(y, x) for x, y in zip(agents.x_m, agents.y_m, strict=True)])
-        agents = agents.assign(bearing_deg=bearing, range_m=np.sqrt(agents.x_m**2 + agents.y_m**2))
         futures = tables.agent_futures[tables.agent_futures.valid.astype(bool)]
-        paths = tables.ego_paths[tables.ego_paths.step > 0]
-        self._groups = [
-            (table, table.groupby("sample_token", sort=False).indices)
-            for table in (agents, paths, futures, tables.map_elements)
-        ]
+        paths = tables.ego_paths[tables.ego_paths.step > 0].sort_values("step")
+        lines = tables.map_elements[tables.map_elements.kind == "ped_crossing"]
+        self._agents = _rows_of(agents, ["instance_token", "category", "x_m", "y_m"])
+        self._futures = _rows_of(futures, ["instance_token", "step", "x_m", "y_m"])
+        self._paths = _rows_of(paths, ["x_m", "y_m", "yaw_rad"])
+        self._lines = _rows_of(lines, ["points"])
 
     def __missing__(self, token: str) -> Evidence:
-        parts = [table.take(rows.get(token, np.array([], int))) for table, rows in self._groups]
-        self[token] = Evidence(parts[0], parts[1].sort_values("step"), parts[2], parts[3])
+        agents = [
+            Seen(instance, category, math.degrees(math.atan2(y, x)), math.sqrt(x * x + y * y))
+            for instance, category, x, y in self._agents.get(token, [])
+        ]
+        lines = [list(points) for (points,) in self._lines.get(token, [])]
+        self[token] = Evidence(agents, self._paths.get(token, []), self._futures.get(token, []), lines)
         return self[token]
+
+
+def _rows_of(table: pd.DataFrame, columns: list[str]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
+    for token, *values in zip(table.sample_token, *(table[name].tolist() for name in columns), strict=True):
+        found.setdefault(token, []).append(tuple(values))
+    return found
 
 
 def _categories(text: str) -> set[str]:
@@ -95,60 +119,59 @@ def _categories(text: str) -> set[str]:
 
 def _count(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
     wanted = VEHICLE_NAMES if match[1] == "vehicles" else {"pedestrian"}
-    found = evidence.in_sector("front")
-    number = int((found.category.isin(wanted) & (found.range_m <= 30)).sum())
+    number = sum(one.category in wanted and one.range_m <= 30 for one in evidence.in_sector("front"))
     low, high = NUMBER_WORDS.get(answer, (1, 0))
     return low <= number <= high
 
 
 def _band(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    found = evidence.in_sector("front")
-    nearest = found[found.category.isin(VEHICLE_NAMES)].range_m.min()
-    numbers = [float(number) for number in re.findall(r"\d+", answer)]
+    nearest = evidence.nearest(evidence.in_sector("front"), VEHICLE_NAMES)
+    gap = nearest.range_m if nearest else math.inf
+    numbers = [float(number) for number in re.findall(r"\d+", answer)] or [math.nan]
     if answer.startswith("there is none"):
-        return bool(pd.isna(nearest) or nearest >= numbers[0])
+        return gap >= numbers[0]
     low, high = (0.0, numbers[0]) if answer.startswith("less") else (numbers[0], numbers[-1])
-    return bool(low <= nearest < high)
+    return low <= gap < high
 
 
 def _direction(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    people = evidence.agents[evidence.agents.category == "pedestrian"]
-    if people.empty or answer.startswith("there is no"):
-        return bool(people.empty and answer.startswith("there is no"))
-    sector = evidence.in_sector(answer.removeprefix("to the "))
-    return bool(people.range_m.idxmin() in sector.index)
+    nearest = evidence.nearest(evidence.agents, {"pedestrian"})
+    if nearest is None or answer.startswith("there is no"):
+        return nearest is None and answer.startswith("there is no")
+    sector = answer.removeprefix("to the ")
+    return sector in SECTOR_DEG and nearest in evidence.in_sector(sector)
 
 
 def _kinds(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    return set(evidence.in_sector(match[1]).category) == _categories(answer)
+    return {one.category for one in evidence.in_sector(match[1])} == _categories(answer)
 
 
 def _construction(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    return set(evidence.agents.category) & BUILDING_NAMES == _categories(answer)
+    return {one.category for one in evidence.agents} & BUILDING_NAMES == _categories(answer)
 
 
 def _crossing(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    lines = evidence.lines[evidence.lines.kind == "ped_crossing"].points
-    points = [(line[at], line[at + 1]) for line in lines for at in range(0, len(line), 2)]
+    points = [(line[at], line[at + 1]) for line in evidence.crossings for at in range(0, len(line), 2)]
     return any(0 < x <= 25 and -6 <= y <= 6 for x, y in points) == (answer == "yes")
 
 
 def _near(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
-    ego = evidence.ego[["step", "x_m", "y_m"]].rename(columns={"x_m": "ego_x_m", "y_m": "ego_y_m"})
-    both = evidence.futures.merge(ego, on="step")
-    near = both[np.hypot(both.x_m - both.ego_x_m, both.y_m - both.ego_y_m) < 5]
-    seen = evidence.agents[evidence.agents.instance_token.isin(near.instance_token)]
-    return set(seen.category) == _categories(answer)
+    near = set()
+    for instance, step, x, y in evidence.futures:
+        ego_x, ego_y, _ = evidence.ego[step - 1]
+        if math.hypot(x - ego_x, y - ego_y) < 5:
+            near.add(instance)
+    return {one.category for one in evidence.agents if one.instance in near} == _categories(answer)
 
 
 def _behavior(evidence: Evidence, match: re.Match[str], answer: str) -> bool:
     said = re.fullmatch(r"the ego vehicle is (.+?)(?: to the (left|right))?\. the ego vehicle is (.+)", answer)
     if said is None or said[1] not in STEER_DEG or said[3] not in PACE_MPS:
         return False
-    x, y = np.insert(evidence.ego.x_m.to_numpy(), 0, 0.0), np.insert(evidence.ego.y_m.to_numpy(), 0, 0.0)
-    pace = float(np.hypot(np.diff(x), np.diff(y)).sum()) / 3.0
+    places = [(0.0, 0.0), *((x, y) for x, y, _ in evidence.ego)]
+    pace = sum(math.dist(one, other) for one, other in pairwise(places)) / 3.0
     low, high = PACE_MPS[said[3]]
-    turn = math.degrees(math.remainder(float(evidence.ego.yaw_rad.iloc[-1]), math.tau))
+    turn = math.degrees(math.remainder(evidence.ego[-1][2], math.tau))
     least, most = STEER_DEG[said[1]]
     is_side_right = said[2] is None or said[2] == ("left" if turn > 0 else "right")
     return low <= pace < high and is_side_right and (said[3] == "not moving" or least <= abs(turn) < most)

@@ -22,11 +22,13 @@ MAX_ACCELERATION_MPS2 = 3.0
 MAX_BRAKING_MPS2 = 6.0
 MARGIN_M = 0.3
 """Kept free on every side of a box."""
-GENTLE_MPS2, HARD_MPS2 = (1.0, 2.0), (3.0, 4.5, MAX_BRAKING_MPS2)
-NUDGES_M = (1.5, 2.2, 3.0)
+BRAKING_MPS2 = (1.0, 2.0, 3.0, 4.5, MAX_BRAKING_MPS2)
+NUDGES_M = (0.8, 1.4, 2.0)
+"""Enough for who reaches into the lane; one that fills it is not passed."""
 NUDGE_S = 2.5
-"""A sideways shift d over this time needs at most 6 d / t^2 = 2.9 m/s2."""
+"""A sideways shift d over this time needs at most 6 d / t^2 = 1.9 m/s2."""
 STANDING_MPS = 0.5
+STANDING_M = 0.5
 FREE_MPS = 8.0
 """The speed that an ego freed of its leader picks up."""
 RESUME_MPS2 = (1.5, 1.0)
@@ -104,14 +106,22 @@ def matters(path: Float[Array, "6 2"], driven: Float[Array, "6 2"]) -> bool:
     return bool((np.linalg.norm(path - driven, axis=1) > MATTERS_M).any())
 
 
-def answer_to_added(frame: Keyframe, boxes: Boxes, is_standing: bool) -> Answer | None:
-    """The mildest answer to an added vehicle that keeps clear of ``boxes``, which include it; None without one."""
+def is_standing(frame: Keyframe) -> bool:
+    """Whether the ego stands now and for the next 3 s."""
+    return bool(np.linalg.norm(frame.ego_future[-1, :2]) < STANDING_M) and _speed_now(frame) < STANDING_MPS
+
+
+def answer_to_added(frame: Keyframe, boxes: Boxes, is_passable: bool) -> Answer | None:
+    """The mildest answer to an added vehicle that keeps clear of ``boxes``, which include it; None without one.
+
+    ``is_passable``: whether it stands, so that the ego may go around it.
+    """
     driven = frame.ego_future[:, :2]
     if is_clear(driven, boxes):
         return Answer(_keep_text(frame), driven)
     wide = boxes.inflated(MARGIN_M)
     speed = _speed_now(frame)
-    for answer in _options(frame, speed, is_standing):
+    for answer in _options(frame, speed, is_passable):
         if is_comfortable(answer.path, speed) and is_clear(answer.path, wide):
             return answer
     return None
@@ -155,16 +165,15 @@ def lane_ahead(frame: Keyframe) -> Float[Array, "P 2"]:
     return frame.expected_path(30.0)
 
 
-def _options(frame: Keyframe, speed: float, is_standing: bool) -> Iterator[Answer]:
-    """Answers from mild to harsh; only a standing vehicle is passed."""
-    yield from (_brake(frame, speed, rate) for rate in GENTLE_MPS2)
-    if is_standing and speed > 2.0:
+def _options(frame: Keyframe, speed: float, is_passable: bool) -> Iterator[Answer]:
+    """Answers from mild to harsh; only a standing vehicle can be passed."""
+    if is_passable and speed > 2.0:
         for shift in NUDGES_M:
             for side, sign in (("left", 1.0), ("right", -1.0)):
                 path = _nudge(frame, sign * shift)
                 if _stays_on_road(path, frame):
                     yield Answer(f"Nudge to the {side}.", path)
-    yield from (_brake(frame, speed, rate) for rate in HARD_MPS2)
+    yield from (_brake(frame, speed, rate) for rate in BRAKING_MPS2)
 
 
 def _brake(frame: Keyframe, speed: float, rate: float) -> Answer:
@@ -200,8 +209,7 @@ def _crossing_ahead(frame: Keyframe) -> bool:
 
 
 def _keep_text(frame: Keyframe) -> str:
-    standing = np.linalg.norm(frame.ego_future[-1, :2]) < STANDING_MPS and _speed_now(frame) < STANDING_MPS
-    return "Stay stopped as before." if standing else "Keep going as before."
+    return "Stay stopped as before." if is_standing(frame) else "Keep going as before."
 
 
 def _speed_now(frame: Keyframe) -> float:

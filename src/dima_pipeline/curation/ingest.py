@@ -40,6 +40,9 @@ class Renderer(Protocol):
     def render(self, tables: SceneTables, sample: pd.Series, camera: str) -> np.ndarray:
         """uint8 (H, W, 3) image of ``camera`` at a row of ``tables.samples``."""
 
+    def close(self) -> None:
+        """Free what drawing took."""
+
 
 def ingest(
     config: IngestionConfig,
@@ -112,12 +115,16 @@ def _write_shards(
     writer = ImageShardWriter(directory, image_size=config.image_size)
     finished: dict[str, SceneTables] = {}
     sources: Counter[str] = Counter(dict.fromkeys(IMAGE_SOURCES, 0))
-    for name, scene in tables.items():
-        images, samples = scene_images(dataset, scene, config.image_size, renderer)
-        writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), images)
-        finished[name] = replace(scene, samples=samples)
-        sources.update(image_sources(samples))
-        progress(IngestionProgress(name, len(finished), len(tables), dict(sources)))
+    try:
+        for name, scene in tables.items():
+            images, samples = scene_images(dataset, scene, config.image_size, renderer)
+            writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), images)
+            finished[name] = replace(scene, samples=samples)
+            sources.update(image_sources(samples))
+            progress(IngestionProgress(name, len(finished), len(tables), dict(sources)))
+    finally:
+        if renderer is not None:
+            renderer.close()
     writer.finish(image_sources=dict(sources), unmapped_categories=dict(sorted(dataset.unmapped.items())))
     return finished
 
@@ -125,6 +132,7 @@ def _write_shards(
 def _renderer(config: IngestionConfig, dataset: Dataset) -> Renderer | None:
     if config.missing_images != "render":
         return None
+    # The renderer is heavy and optional: recordings with all their images need none.
     from dima_pipeline.curation.replay import ReplayRenderer
 
     return ReplayRenderer(dataset.ground, config.image_size)

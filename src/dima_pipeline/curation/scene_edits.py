@@ -24,6 +24,7 @@ from dima_pipeline.curation.counterfactual import (
     answer_to_deleted,
     boxes_over_time,
     is_clear,
+    is_standing,
     matters,
     overlaps,
 )
@@ -37,6 +38,7 @@ LANE_CENTER_M = 1.75
 """From a divider to the middle of the lane beside it."""
 IN_WAY_M = 1.6
 LEADER_GAP_M = 16.0
+STANDING_ADD_SHARE = 0.15
 LEADER_MPS = 4.0
 
 
@@ -82,9 +84,11 @@ def scene_edit_rows(config: EditConfig, frames: list[Keyframe], rng: np.random.G
     """Rows of ``contracts.tables.SceneEditRows`` for the keyframes of one scene, at most one a keyframe."""
     tally = _Tally()
     for frame in frames:
-        is_edited, is_added = rng.random() < config.keyframe_share, rng.random() < config.add_share
+        is_edited, draw = rng.random() < config.keyframe_share, rng.random()
         if not is_edited or not frame.has_future:
             continue
+        # Nothing added matters to an ego that stands: there, deleting a leader is the better question.
+        is_added = draw < config.add_share * (STANDING_ADD_SHARE if is_standing(frame) else 1.0)
         boxes = agent_boxes(frame)
         if not is_clear(frame.ego_future[:, :2], boxes):
             continue  # The annotation has the driver touch somebody: nothing can be concluded from it.
@@ -122,7 +126,7 @@ def _add(
     for vehicle in _candidates(config, frame, boxes, rng, wants)[:6]:
         own = boxes_over_time(vehicle.box[None], _with_yaw(vehicle)[None], np.ones((1, NUM_FUTURE_STEPS), bool))
         both = Boxes(np.concatenate([boxes.box, own.box]), np.concatenate([boxes.valid, own.valid]))
-        answer = answer_to_added(frame, both, is_standing=not vehicle.velocity.any())
+        answer = answer_to_added(frame, both, is_passable=not vehicle.velocity.any())
         if answer is None:
             continue
         if matters(answer.path, frame.ego_future[:, :2]) == wants:
@@ -149,7 +153,8 @@ def _candidates(
     in_way = (off_path < IN_WAY_M) & (np.abs(poses[:, 2]) < np.pi / 2)
     order = rng.permutation(len(poses))
     poses = poses[order[np.argsort(in_way[order] != wants_to_matter, kind="stable")]][: config.num_candidates]
-    vehicles = [_vehicle(frame, pose, at, rng) for at, pose in enumerate(poses)]
+    speeds = (0.0, 0.0, 0.0, 3.0) if wants_to_matter else (0.0, 3.0, 6.0, 6.0)
+    vehicles = [_vehicle(frame, pose, at, float(rng.choice(speeds)), rng) for at, pose in enumerate(poses)]
     if not vehicles:
         return []
     now = np.stack([vehicle.box for vehicle in vehicles])
@@ -164,9 +169,8 @@ def _ego_with_room() -> Float[Array, "5"]:
     return ego_boxes(np.zeros(3)) + np.array([0.0, 0.0, 0.0, 2.0, 1.0])
 
 
-def _vehicle(frame: Keyframe, pose: Float[Array, "3"], at: int, rng: np.random.Generator) -> Vehicle:
+def _vehicle(frame: Keyframe, pose: Float[Array, "3"], at: int, speed: float, rng: np.random.Generator) -> Vehicle:
     category = "truck" if rng.random() < 0.2 else "car"
-    speed = float(rng.choice([0.0, 0.0, 3.0, 6.0]))
     velocity = speed * np.array([np.cos(pose[2]), np.sin(pose[2])])
     return Vehicle(
         token=f"added-{frame.sample_token}-{at}",

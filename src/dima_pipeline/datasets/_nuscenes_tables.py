@@ -20,6 +20,8 @@ PATH_STEPS = np.concatenate([np.arange(-NUM_PAST_STEPS, 0), FUTURE_STEPS])
 MAX_VELOCITY_GAP_S = 1.5
 """Boxes further apart in time give no velocity (``box_velocity`` of the devkit; twice that for both neighbours)."""
 DRIVEN_OFFSET_M = 2.0
+MAX_DRIFT_S = 0.4
+"""A keyframe counted at 2 Hz may be this far from its nominal time; more is a gap in the recording."""
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,31 @@ def _placed(rows: list[Row], table: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def keyframe_at_steps(times_us: Int[np.ndarray, "N"], steps: Int[np.ndarray, "S"]) -> Int[np.ndarray, "N S"]:
-    """Index of the keyframe ``step`` half seconds away: the one nearest in time, -1 where none is within half a step.
+    """Index of the keyframe ``step`` half seconds away, -1 where there is none.
 
-    At 2 Hz this is the index plus the step; gaps in a recording and other keyframe rates come out right as well.
+    At 2 Hz it is the index plus the step, as every published protocol counts, though real keyframes drift by up to
+    0.3 s over six steps. Across gaps and at other rates it is the keyframe nearest in time, within half a step.
     """
+    nearest, is_near = _nearest_in_time(times_us, steps)
+    counted = np.arange(len(times_us))[:, None] + steps
+    is_counted = (counted >= 0) & (counted < len(times_us)) & _is_two_hertz(times_us)
+    counted = np.clip(counted, 0, len(times_us) - 1)
+    is_counted &= np.abs(times_us[counted] - times_us[:, None] - steps * STEP_S * 1e6) <= MAX_DRIFT_S * 1e6
+    return np.where(is_counted, counted, np.where(is_near, nearest, -1))
+
+
+def _is_two_hertz(times_us: Int[np.ndarray, "N"]) -> bool:
+    return len(times_us) > 1 and abs(float(np.median(np.diff(times_us))) / 1e6 - STEP_S) <= 0.2 * STEP_S
+
+
+def _nearest_in_time(times_us: np.ndarray, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keyframe nearest to each step's time, and whether it is less than half a step away, both (N, S)."""
     wanted = times_us[:, None] + steps * round(STEP_S * 1e6)
     later = np.clip(np.searchsorted(times_us, wanted), 0, len(times_us) - 1)
     earlier = np.maximum(later - 1, 0)
     is_earlier = np.abs(times_us[earlier] - wanted) <= np.abs(times_us[later] - wanted)
     row = np.where(is_earlier, earlier, later)
-    return np.where(np.abs(times_us[row] - wanted) < STEP_S * 1e6 / 2, row, -1)
+    return row, np.abs(times_us[row] - wanted) < STEP_S * 1e6 / 2
 
 
 def camera_columns(records: Records, frames: SceneFrames, dataroot: Path) -> dict[str, list]:

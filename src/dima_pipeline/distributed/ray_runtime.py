@@ -8,6 +8,7 @@ starting workers costs more than a short stage.
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -105,7 +106,11 @@ def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
     name = uuid.uuid4().hex
     trainer = TorchTrainer(
         _train_stages,
-        train_loop_config={"specs": [asdict(spec) for spec in specs], "num_threads": runtime.threads_per_worker},
+        train_loop_config={
+            "specs": [asdict(spec) for spec in specs],
+            "num_threads": runtime.threads_per_worker,
+            "python_path": [str(Path(path).resolve()) for path in sys.path],
+        },
         scaling_config=ScalingConfig(num_workers=runtime.num_workers, use_gpu=runtime.device == "cuda"),
         torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
         run_config=RunConfig(
@@ -120,6 +125,8 @@ def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
 
 def _train_stages(job: dict[str, Any]) -> str:
     """Runs in every worker; the text of a user's error, which trying again would not mend, or nothing."""
+    # A plug-in may lie outside of what is installed: workers import from where the driver does.
+    sys.path.extend(path for path in job["python_path"] if path not in sys.path)
     torch.set_num_threads(job["num_threads"])
     runtime = RayRuntime()
     for facts in job["specs"]:

@@ -76,7 +76,7 @@ def draw_cameras(keyframe: Keyframe) -> Image.Image:
 
 def _tile(keyframe: Keyframe, camera: str) -> Image.Image:
     pixels = keyframe.images.get(camera)
-    source = keyframe.sources[camera]
+    source = "missing" if pixels is None else keyframe.sources[camera]
     if pixels is None or source == "missing":
         tile = Image.new("RGB", TILE, "#2a3139")
     else:
@@ -102,8 +102,8 @@ def _with_path(tile: Image.Image, path: np.ndarray, from_ego: np.ndarray, colour
     large = tile.resize((2 * TILE[0], 2 * TILE[1]), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(large)
     if len(seen) > 1:
-        draw.line(seen, fill="#ffffff", width=12, joint="curve")
-        draw.line(seen, fill=colour, width=7, joint="curve")
+        draw.line(seen, fill="#ffffff", width=14, joint="curve")
+        draw.line(seen, fill=colour, width=8, joint="curve")
     dots, depth = project(from_ego, np.column_stack([path, np.zeros(len(path))]))
     for u, v in 2 * dots[depth > 1.0]:
         draw.ellipse((u - 8, v - 8, u + 8, v + 8), fill=colour, outline="#ffffff", width=3)
@@ -112,23 +112,23 @@ def _with_path(tile: Image.Image, path: np.ndarray, from_ego: np.ndarray, colour
 
 def _label(tile: Image.Image, text: str) -> None:
     draw = ImageDraw.Draw(tile, "RGBA")
-    font = ImageFont.load_default(size=17)
-    left, top, right, bottom = draw.textbbox((12, 9), text, font=font)
-    draw.rounded_rectangle((left - 6, top - 5, right + 6, bottom + 5), 5, fill=(16, 21, 27, 190))
-    draw.text((12, 9), text, font=font, fill="#ffffff")
+    font = ImageFont.load_default(size=26)
+    left, top, right, bottom = draw.textbbox((14, 8), text, font=font)
+    draw.rounded_rectangle((left - 8, top - 6, right + 8, bottom + 6), 7, fill=(16, 21, 27, 190))
+    draw.text((14, 8), text, font=font, fill="#ffffff")
 
 
 def draw_above(keyframe: Keyframe) -> Image.Image:
     """The scene from above, driving to the right: map, agents with their futures, driven and planned paths."""
-    figure = Figure(figsize=(10.8, 6.0), dpi=100, facecolor="white")
+    figure = Figure(figsize=(7.2, 4.1), dpi=150, facecolor="white")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.add_axes((0.01, 0.1, 0.98, 0.89))
+    axes = figure.add_axes((0.01, 0.11, 0.98, 0.88))
     _draw_map(axes, keyframe.map_elements)
     _draw_agents(axes, keyframe)
     _draw_box(axes, [EGO_CENTER_AHEAD_M, 0, 0, EGO_LENGTH_M, EGO_WIDTH_M], "#ffffff", "#111111", 1.8)
     handles = _draw_paths(axes, keyframe)
     axes.plot([VIEW_M[0] + 2, VIEW_M[0] + 12], [VIEW_M[2] + 1.4] * 2, color="#111111", lw=2)
-    axes.text(VIEW_M[0] + 7, VIEW_M[2] + 1.9, "10 m", ha="center", fontsize=12)
+    axes.text(VIEW_M[0] + 7, VIEW_M[2] + 1.9, "10 m", ha="center", fontsize=10)
     axes.set_xlim(VIEW_M[0], VIEW_M[1])
     axes.set_ylim(VIEW_M[2], VIEW_M[3])
     axes.set_aspect("equal")
@@ -136,8 +136,8 @@ def draw_above(keyframe: Keyframe) -> Image.Image:
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set_color("#cfd6dd")
-    columns = min(len(handles), 6)
-    figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=13, handlelength=2.4)
+    legend = {"ncols": len(handles), "frameon": False, "fontsize": 9.5, "handlelength": 1.9, "columnspacing": 1.2}
+    figure.legend(handles=handles, loc="lower center", handletextpad=0.5, **legend)  # type: ignore[arg-type]
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
@@ -172,9 +172,9 @@ def _draw_box(axes: Axes, box: list[float], fill: str, edge: str, width: float) 
 def _draw_paths(axes: Axes, keyframe: Keyframe) -> list[Line2D]:
     """Draw the driven path below the planned ones; returns the legend."""
     handles = []
-    paths = [("driven", keyframe.driven, DRIVEN_COLOUR, "-", 5.0)]
+    paths = [("driven", keyframe.driven, DRIVEN_COLOUR, "-", 4.0)]
     for index, (name, path) in enumerate(keyframe.plans.items()):
-        paths.append((name.replace("_", " "), path, PLAN_COLOURS[index], PLAN_DASHES[index], 2.4))
+        paths.append((name.replace("_", " "), path, PLAN_COLOURS[index], PLAN_DASHES[index], 2.0))
     for order, (name, path, colour, dash, width) in enumerate(paths):
         track = np.concatenate([np.zeros((1, 2)), path])
         (line,) = axes.plot(track[:, 0], track[:, 1], color=colour, ls=dash, lw=width, zorder=6 + order, label=name)
@@ -184,6 +184,6 @@ def _draw_paths(axes: Axes, keyframe: Keyframe) -> list[Line2D]:
     present = set(keyframe.agents["category"].map(AGENT_COLOURS))
     for label, category in groups.items():
         if AGENT_COLOURS[category] in present:
-            square = {"marker": "s", "ls": "", "markersize": 10, "markeredgecolor": "#3b4652"}
+            square = {"marker": "s", "ls": "", "markersize": 8, "markeredgecolor": "#3b4652"}
             handles.append(Line2D([], [], color=AGENT_COLOURS[category], label=label, **square))  # type: ignore[arg-type]
     return handles

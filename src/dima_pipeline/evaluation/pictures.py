@@ -37,13 +37,14 @@ def shard_images(shards: ImageShards) -> ReadImages:
 def choose_keyframes(
     scores: pd.DataFrame, samples: pd.DataFrame, slice_members: pd.DataFrame, *, planner: str, num_pictures: int
 ) -> list[Choice]:
-    """At most ``num_pictures`` keyframes with a known driven path, one for each event and at most one kind a scene.
+    """At most ``num_pictures`` keyframes with a known driven path, none of them twice.
 
     The two with the largest distance at 3 s (of different scenes), the one with the median distance, then the middle
     of one event of every slice, slices in turn.
     """
     at_end = scores[(scores["planner"] == planner) & (scores["metric"] == "planning_l2") & scores["valid"]]
-    at_end = at_end[at_end["horizon_s"] == at_end["horizon_s"].max()].sort_values("value", ascending=False)
+    at_end = at_end[at_end["horizon_s"] == at_end["horizon_s"].max()]
+    at_end = at_end.sort_values(["value", "sample_token"], ascending=[False, True])
     scene = samples.set_index("sample_token")["scene_token"]
     at_end = at_end.assign(scene=scene.loc[at_end["sample_token"]].to_numpy())
     if at_end.empty:

@@ -74,7 +74,9 @@ def encode_keyframes(
 
     from dima_pipeline.models.tensors import to_tensors
 
-    device = _device(planner)
+    module: Any = planner
+    module.eval()
+    device = str(next(module.parameters()).device)
     beams: dict[str, BeamTokens] = {}
     memory: Any = None
     with torch.no_grad():
@@ -85,10 +87,6 @@ def encode_keyframes(
             beam, memory = planner.encode(batch, keep_rows(memory, len(tokens)))
             beams.update({token: _row(beam, row) for row, token in enumerate(tokens) if token in wanted})
     return beams
-
-
-def _device(module: Any) -> str:
-    return str(next((parameter.device for parameter in module.parameters()), "cpu"))
 
 
 def _row(beam: BeamTokens, row: int) -> BeamTokens:

@@ -4,17 +4,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dima_pipeline.models.initialization import RESIDUAL_GAIN, scaled
+from dima_pipeline.models.initialization import BranchScale, scaled
 
 
 class Attention(nn.Module):
-    """Multi-head attention of queries over keys."""
+    """Multi-head attention of queries over keys, scaled for a residual connection."""
 
     def __init__(self, dim: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.query, self.key, self.value = (scaled(nn.Linear(dim, dim), gain=1.0) for _ in range(3))
-        self.out = scaled(nn.Linear(dim, dim), RESIDUAL_GAIN)
+        self.out = nn.Sequential(scaled(nn.Linear(dim, dim), gain=1.0), BranchScale(dim))
 
     def forward(
         self,
@@ -43,7 +43,7 @@ class DecoderLayer(nn.Module):
         self.cross_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.cross_attention = Attention(dim, num_heads)
         self.mlp = nn.Sequential(
-            scaled(nn.Linear(dim, 2 * dim)), nn.GELU(), scaled(nn.Linear(2 * dim, dim), RESIDUAL_GAIN)
+            scaled(nn.Linear(dim, 2 * dim)), nn.GELU(), scaled(nn.Linear(2 * dim, dim)), BranchScale(dim)
         )
 
     def forward(

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dima_pipeline.models.backbone import ConvBlock
-from dima_pipeline.models.initialization import RESIDUAL_GAIN, scaled
+from dima_pipeline.models.initialization import BranchScale, scaled
 
 MIN_DEPTH_M = 0.2
 
@@ -71,7 +71,7 @@ class SpatialLifting(nn.Module):
         self.queries = nn.Parameter(torch.randn(grid.num_cells, dim) * 0.02)
         self.mix = scaled(nn.Linear(self.num_heights * (channels + 1), dim))
         self.mlp = nn.Sequential(
-            nn.LayerNorm(dim), scaled(nn.Linear(dim, dim)), nn.SiLU(), scaled(nn.Linear(dim, dim), RESIDUAL_GAIN)
+            nn.LayerNorm(dim), scaled(nn.Linear(dim, dim)), nn.SiLU(), scaled(nn.Linear(dim, dim)), BranchScale(dim)
         )
 
     def forward(
@@ -114,7 +114,9 @@ class TemporalFusion(nn.Module):
         self.grid = grid
         self.centers: Tensor
         self.register_buffer("centers", grid.centers(), persistent=False)
-        self.mix = nn.Sequential(scaled(nn.Linear(2 * dim, dim)), nn.SiLU(), scaled(nn.Linear(dim, dim), RESIDUAL_GAIN))
+        self.mix = nn.Sequential(
+            scaled(nn.Linear(2 * dim, dim)), nn.SiLU(), scaled(nn.Linear(dim, dim)), BranchScale(dim)
+        )
 
     def forward(
         self,

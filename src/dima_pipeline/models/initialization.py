@@ -6,13 +6,14 @@ short runs the planner then learns the mean trajectory and never looks at the im
 
 from typing import TypeVar
 
-from torch import nn
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 L = TypeVar("L", nn.Linear, nn.Conv2d)
 
 HE_GAIN = 1.4
-RESIDUAL_GAIN = 0.2
-"""Last layer of a residual branch: the network starts close to its skip connections, hence shallow."""
+BRANCH_SCALE = 0.1
 OUTPUT_GAIN = 0.1
 """Last layer of a head: training starts at the anchors and the typical path, not at noise."""
 
@@ -23,3 +24,19 @@ def scaled(layer: L, gain: float = HE_GAIN) -> L:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+class BranchScale(nn.Module):
+    """A learned factor per channel at the end of a residual branch (LayerScale, Touvron et al., 2021).
+
+    The network starts close to its skip connections. Small last weights would do that too, but Adam's first steps,
+    of the same size for every weight, would blow them up and drown the signal on the skip connection.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((dim,), BRANCH_SCALE))
+
+    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
+        """The branch, scaled."""
+        return x * self.scale

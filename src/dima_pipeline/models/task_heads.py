@@ -25,8 +25,10 @@ class PathHead(nn.Module):
     def __init__(self, input_dim: int, hidden_dim: int, num_steps: int) -> None:
         super().__init__()
         self.steps = relu_head(input_dim, hidden_dim, 2 * num_steps)
+        last = self.steps[-1]
+        assert isinstance(last, nn.Linear)
         with torch.no_grad():
-            self.steps[-1].bias[0::2] = 1.0
+            last.bias[0::2] = 1.0
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B T 2"]:
         """Absolute positions in the ego frame at t=0."""

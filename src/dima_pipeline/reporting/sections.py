@@ -202,8 +202,8 @@ def teacher_verdict(facts: ReportFacts) -> Verdict | None:
         return None
     total = rows[-1]
     numbers = (
-        f"{total['own']} of {total['num']} held-out answers right with the scene's own tokens, "
-        f"{total['shuffled']} with another scene's; difference {total['difference']} points (95 %: {total['interval']})."
+        f"{total['own']} of {total['num']} held-out answers right with the scene’s own tokens, "
+        f"{total['shuffled']} with another scene’s; difference {total['difference']} points (95 %: {total['interval']})."
     )
     if total["low"] > 0:
         return Verdict("good", "The teacher reads the scene", numbers)
@@ -231,9 +231,8 @@ def _difference(facts: ReportFacts, other: str) -> pd.Series | None:
 
 
 def _difference_text(row: pd.Series) -> str:
-    more = "more" if row["mean"] > 0 else "less"
-    between = interval(row["low"], row["high"])
-    return f"{number(abs(row['mean']))} m {more} L2 on average (95 % of resampled scenes: {between} m; {row['num_scenes']} scenes)."
+    between, scenes = interval(row["low"], row["high"]), row["num_scenes"]
+    return f"Difference in L2: {number(row['mean'])} m (95 % interval {between} m; {scenes} scenes)."
 
 
 def answer_rows(facts: ReportFacts) -> list[dict[str, Any]]:

@@ -197,7 +197,7 @@ class CausalLmTeacher(nn.Module):
         if pair is None:
             return [], []
         question = self._question_ids(pair.question)
-        # With a blank in front, a word is the same token at the start of an answer as within one.
+        # The blank in front makes its first word the token that it is elsewhere, for pretrained tokenizers too.
         answer = self.tokenizer(f" {pair.answer}", add_special_tokens=False)["input_ids"]
         answer = [*answer, self.tokenizer.eos_token_id]
         length, limit = len(question) + len(answer), self.config.max_text_tokens
@@ -211,7 +211,9 @@ class CausalLmTeacher(nn.Module):
 
 def build(config: Config, *, token_dim: int, feature_dim: int, texts: Sequence[str]) -> CausalLmTeacher:
     """A new teacher for a planner of ``token_dim``; ``texts`` train the tokenizer where there is no checkpoint."""
-    tokenizer = open_tokenizer(config.checkpoint, texts, config.vocab_size)
+    # The words around a question are as frequent as questions, about half of all texts.
+    around = [config.question_format.replace("{question}", " ")] * (len(texts) // 2)
+    tokenizer = open_tokenizer(config.checkpoint, [*texts, *around], config.vocab_size)
     return CausalLmTeacher(config, tokenizer, token_dim=token_dim, feature_dim=feature_dim)
 
 

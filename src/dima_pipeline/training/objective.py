@@ -148,7 +148,7 @@ class JointObjective(nn.Module):
         self, batch: TrainingBatch, beam: BeamTokens, memory: BevMemory, generator: Generator, weighing: Weights
     ) -> dict[str, SurrogateInput]:
         """What each task with a weight shows the teacher."""
-        active = {
+        active: dict[str, Any] = {
             task: module
             for task, module in zip(self.tasks, self.surrogates, strict=True)
             if weighing.asks_for(f"surrogate/{task}")

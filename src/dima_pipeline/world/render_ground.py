@@ -1,4 +1,4 @@
-"""The ground as layers of flat triangles in painting order: paving, kerbs, zebra stripes and lane lines.
+"""The ground as layers of flat trapezoids in painting order: paving, kerbs, zebra stripes and lane lines.
 
 Everything lies in z = 0 and is drawn without a depth test, so later layers cover earlier ones and nothing flickers.
 """
@@ -8,8 +8,7 @@ from typing import Final
 
 import numpy as np
 import shapely
-from jaxtyping import Float, Int
-from panda3d.core import Triangulator
+from jaxtyping import Float
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -19,7 +18,6 @@ from dima_pipeline.world.render_types import (
     GroundArea,
     GroundLine,
     Mesh,
-    concatenate,
     quad_triangles,
     tint,
 )
@@ -46,7 +44,7 @@ _KERB_WIDTH_M: Final = 0.2
 _STRIPE_M: Final = 0.55
 """Width of a zebra stripe and of the gap beside it."""
 _GRID_M: Final = 0.01
-_SPLIT_DEPTH: Final = 6
+_SIMPLIFY_M: Final = 0.02
 
 
 def ground_layers(areas: Sequence[GroundArea], lines: Sequence[GroundLine], backdrop: Backdrop) -> list[Mesh]:
@@ -71,7 +69,7 @@ def area_shape(area: GroundArea) -> BaseGeometry:
     shape: BaseGeometry = Polygon(area.exterior, area.holes)
     if not shape.is_valid:
         shape = shapely.make_valid(shape)
-    return shapely.set_precision(shape, _GRID_M)
+    return shapely.set_precision(shape.simplify(_SIMPLIFY_M), _GRID_M)
 
 
 def zebra_stripes(crossing: BaseGeometry) -> BaseGeometry:
@@ -102,71 +100,47 @@ def dashes(path: Float[Array, "N 2"], dash_m: float, gap_m: float) -> list[Float
     return pieces
 
 
-def triangulate(shape: BaseGeometry, depth: int = 0) -> tuple[Float[Array, "P 2"], Int[Array, "T 3"]]:
-    """Triangles that cover a polygon or a collection of them, holes left open.
+def trapezoids(shape: BaseGeometry) -> Float[Array, "Q 4 2"]:
+    """Trapezoids with level tops and bottoms that cover polygons once, holes left open.
 
-    The triangulation of each polygon is checked by its area; one that fails is cut in two and tried again.
+    A sweep over the heights of all corners: between two of them the edges that cross pair up from left to right; a
+    pair that goes on into the next band makes one trapezoid with it. At most two trapezoids a corner, any valid shape.
     """
-    points, triangles, start = [np.zeros((0, 2))], [np.zeros((0, 3), np.int64)], 0
-    for polygon in shapely.get_parts(shape):
-        if polygon.geom_type != "Polygon" or polygon.area < _GRID_M**2:
-            continue
-        corners, faces = _triangulate_polygon(polygon)
-        covered = _triangle_areas(corners, faces).sum()
-        if abs(covered - polygon.area) > 0.001 * polygon.area + _GRID_M**2 and depth < _SPLIT_DEPTH:
-            corners, faces = triangulate(_cut_in_two(polygon), depth + 1)
-        points.append(corners)
-        triangles.append(faces + start)
-        start += len(corners)
-    return np.concatenate(points), np.concatenate(triangles)
+    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
+    rings = [np.asarray(ring.coords) for part in polygons for ring in (part.exterior, *part.interiors)]
+    edges = np.concatenate([np.zeros((0, 2, 2)), *(np.stack([ring[:-1], ring[1:]], 1) for ring in rings)])
+    edges = edges[edges[:, 0, 1] != edges[:, 1, 1]]
+    if not len(edges):
+        return np.zeros((0, 4, 2))
+    low, high = edges[..., 1].min(1), edges[..., 1].max(1)
+    levels = np.unique(edges[..., 1])
+    bands, crossing = np.nonzero((low <= levels[:-1, None]) & (high >= levels[1:, None]))
+    middle = (levels[bands] + levels[bands + 1]) / 2
+    order = np.lexsort([_x_at(edges[crossing], middle), bands])
+    left, right, bands = crossing[order][::2], crossing[order][1::2], bands[order][::2]
+    order = np.lexsort([bands, right, left])
+    left, right, bands = left[order], right[order], bands[order]
+    is_first = np.append(True, (np.diff(left) != 0) | (np.diff(right) != 0) | (np.diff(bands) != 1))
+    is_last = np.append(is_first[1:], True)
+    left, right = edges[left[is_first]], edges[right[is_first]]
+    bottom, top = levels[bands[is_first]], levels[bands[is_last] + 1]
+    corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
+    return np.stack([np.stack([_x_at(edge, y), y], -1) for edge, y in corners], 1)
 
 
-def _triangulate_polygon(polygon: Polygon) -> tuple[Float[Array, "P 2"], Int[Array, "T 3"]]:
-    polygon = shapely.geometry.polygon.orient(polygon)
-    worker = Triangulator()
-    corners = [np.asarray(polygon.exterior.coords)[:-1]]
-    # the triangulator works best near the origin
-    origin = corners[0][0]
-    for x, y in corners[0] - origin:
-        worker.add_polygon_vertex(worker.add_vertex(x, y))
-    for hole in polygon.interiors:
-        corners.append(np.asarray(hole.coords)[:-1])
-        worker.begin_hole()
-        for x, y in corners[-1] - origin:
-            worker.add_hole_vertex(worker.add_vertex(x, y))
-    worker.triangulate()
-    faces = [
-        (worker.get_triangle_v0(face), worker.get_triangle_v1(face), worker.get_triangle_v2(face))
-        for face in range(worker.get_num_triangles())
-    ]
-    return np.concatenate(corners), np.array(faces, np.int64).reshape(-1, 3)
+def _x_at(edges: Float[Array, "E 2 2"], y: Float[Array, "E"]) -> Float[Array, "E"]:
+    (x0, y0), (x1, y1) = np.moveaxis(edges, 0, -1)
+    return x0 + (x1 - x0) * np.clip((y - y0) / (y1 - y0), 0, 1)
 
 
-def _triangle_areas(points: Float[Array, "P 2"], triangles: Int[Array, "T 3"]) -> Float[Array, "T"]:
-    first, second = points[triangles[:, 1]] - points[triangles[:, 0]], points[triangles[:, 2]] - points[triangles[:, 0]]
-    return np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
-
-
-def _cut_in_two(polygon: Polygon) -> BaseGeometry:
-    x_min, y_min, x_max, y_max = polygon.bounds
-    if x_max - x_min > y_max - y_min:
-        middle = (x_min + x_max) / 2
-        halves = [shapely.box(x_min, y_min, middle, y_max), shapely.box(middle, y_min, x_max, y_max)]
-    else:
-        middle = (y_min + y_max) / 2
-        halves = [shapely.box(x_min, y_min, x_max, middle), shapely.box(x_min, middle, x_max, y_max)]
-    parts = shapely.get_parts(shapely.intersection(np.array(halves), polygon))
-    return shapely.geometrycollections([part for part in parts if part.geom_type == "Polygon"])
-
-
-def _flat(points: Float[Array, "P 2"], triangles: Int[Array, "T 3"], rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
+def _flat(quads: Float[Array, "Q 4 2"], rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
     color = tint(np.array(rgb), backdrop).round().astype(np.uint8)
-    lifted = np.concatenate([points, np.zeros((len(points), 1))], 1)
-    return Mesh(lifted, np.repeat(color[None], len(points), 0), triangles)
+    points = np.concatenate([quads.reshape(-1, 2), np.zeros((4 * len(quads), 1))], 1)
+    return Mesh(points, np.repeat(color[None], len(points), 0), quad_triangles(len(quads)))
 
 
 def _filled(shapes: Sequence[BaseGeometry], rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
-    return concatenate([_flat(*triangulate(shape), rgb, backdrop) for shape in shapes])
+    return _flat(np.concatenate([np.zeros((0, 4, 2)), *map(trapezoids, shapes)]), rgb, backdrop)
 
 
 def _strips(paths: Sequence[Float[Array, "N 2"]], width_m: float, rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
@@ -179,5 +153,5 @@ def _strips(paths: Sequence[Float[Array, "N 2"]], width_m: float, rgb: Sequence[
     along = steps / lengths[:, None] * width_m / 2
     across = np.stack([-along[:, 1], along[:, 0]], 1)
     begin, end = pairs[:, 0] - along / 2, pairs[:, 1] + along / 2
-    corners = np.stack([begin - across, end - across, end + across, begin + across], 1).reshape(-1, 2)
-    return _flat(corners, quad_triangles(len(pairs)), rgb, backdrop)
+    corners = np.stack([begin - across, end - across, end + across, begin + across], 1)
+    return _flat(corners, rgb, backdrop)

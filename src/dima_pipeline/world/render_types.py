@@ -30,6 +30,9 @@ class GroundArea:
     def __post_init__(self) -> None:
         if self.kind not in AREA_KINDS:
             raise ValueError(unknown("kind of ground area", self.kind, list(AREA_KINDS)))
+        for ring in (self.exterior, *self.holes):
+            if np.ndim(ring) != 2 or np.shape(ring)[1] != 2 or len(ring) < 3 or not np.isfinite(ring).all():
+                raise ValueError(f"a ring of a '{self.kind}' needs 3 or more finite points, got {np.shape(ring)}")
 
 
 @dataclass(frozen=True)

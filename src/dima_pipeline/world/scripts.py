@@ -72,7 +72,7 @@ def turn(direction: str) -> Recipe:
 
     def recipe(town: Town, rng: Rng) -> Stage | None:
         mirrored = {"left": "right", "right": "left"}[direction] if town.placement.is_mirrored else direction
-        found = find_route(town, rng, _on("street", "avenue", "oneway", "residential"), mirrored)
+        found = find_route(town, rng, _on("street", "avenue", "oneway"), mirrored)
         if found is None:
             return None
         stage = _stage(town, rng, found, before_end_m=12.0 + 3.0 * found[1].speed_mps)

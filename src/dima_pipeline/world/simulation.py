@@ -16,6 +16,8 @@ from dima_pipeline.world.paths import DrivePath
 
 Array = np.ndarray
 TIME_STEP_S = 0.05
+TICKS_A_DECISION = 2
+"""Drivers look at 10 Hz."""
 SIGHT_M = 45.0
 ACCELERATION_MPS2 = 1.8
 COMFORT_BRAKING_MPS2 = 2.4
@@ -100,7 +102,8 @@ class _State:
     halted_s: Array
     poses: Array
     sizes: Array
-    has_path: Array = field(default_factory=lambda: np.zeros(0, bool))
+    opened: set[tuple[int, float]] = field(default_factory=set)
+    """(actor, place) of the gates that an actor has found open: who has begun to go, goes."""
 
     def boxes(self) -> Array:
         return np.concatenate([self.poses, self.sizes[:, :2]], 1)
@@ -129,20 +132,27 @@ def simulate(actors: list[Actor], duration_s: float) -> Tracks:
         history["poses"].append(state.poses.copy())
         history["speeds"].append(state.signed_speed())
         history["along"].append(state.along.copy())
-        acceleration = np.zeros(len(actors))
-        for index, actor in enumerate(actors):
-            if actor.path is None:
-                continue
-            if actor.is_walker:
-                _walk(state, index)
-                continue
-            acceleration[index], leader, yields = _drive(state, index, tick * TIME_STEP_S)
-            if index == 0:
-                waiting[tick], in_front[tick] = yields, leader
+        if tick % TICKS_A_DECISION == 0:
+            acceleration, leader, yields = _decide(state, tick * TIME_STEP_S)
+        waiting[tick], in_front[tick] = yields, leader
         _advance(state, acceleration)
     stacked = {name: np.stack(values) for name, values in history.items()}
     times = np.arange(count) * TIME_STEP_S
     return Tracks(times, stacked["poses"], stacked["speeds"], stacked["along"], waiting, in_front)
+
+
+def _decide(state: _State, time_s: float) -> tuple[Array, int, bool]:
+    """Accelerations of all drivers; whom the ego follows, and whether it yields to a walker."""
+    acceleration = np.zeros(len(state.actors))
+    leader, yields = -1, False
+    for index, actor in enumerate(state.actors):
+        if actor.is_walker:
+            _walk(state, index)
+        elif actor.path is not None:
+            acceleration[index], in_front, is_walker = _drive(state, index, time_s)
+            if index == 0:
+                leader, yields = in_front, is_walker
+    return acceleration, leader, yields
 
 
 def _place(state: _State) -> None:
@@ -197,7 +207,7 @@ def _drive(state: _State, index: int, time_s: float) -> tuple[float, int, bool]:
         if -1.0 < room < SIGHT_M and room < gap and not _may_pass(state, index, gate, room):
             gap, lead_speed, leader = room + STANDSTILL_M - 0.5, 0.0, -1
     if speed < 0.4 and gap < STANDSTILL_M + 0.4 and lead_speed < 0.3:
-        return -speed / TIME_STEP_S, leader, yields
+        return -speed / (TIME_STEP_S * TICKS_A_DECISION), leader, yields
     return idm(speed, wanted, gap, lead_speed), leader, yields
 
 
@@ -258,10 +268,10 @@ def _in_corridor(line: Array, grid: Array, boxes: Array) -> tuple[Array, Array, 
 
 def _may_pass(state: _State, index: int, gate: Gate, room: float) -> bool:
     """Whether a gate is open: after a full stop where it asks for one, and while nobody comes."""
+    if (index, gate.along_m) in state.opened:
+        return True
     if gate.is_stop and not (room < 1.5 and state.halted_s[index] >= FULL_STOP_S):
         return False
-    if room < 0.3 and state.speed[index] > 1.0:
-        return True
     to_center = np.array(gate.center) - state.poses[:, :2]
     distance = np.linalg.norm(to_center, axis=1)
     heading = np.stack([np.cos(state.poses[:, 2]), np.sin(state.poses[:, 2])], -1)
@@ -271,7 +281,10 @@ def _may_pass(state: _State, index: int, gate: Gate, room: float) -> bool:
     comes = moving & (approach > 0.6) & (distance < 6.5 * state.speed + 4) & (turned > (0.6 if gate.is_stop else 2.4))
     inside = moving & (distance < 9.0) & (turned > 0.6)
     comes[index] = inside[index] = False
-    return not bool((comes | inside).any())
+    is_open = not bool((comes | inside).any())
+    if is_open and room < 2.0:
+        state.opened.add((index, gate.along_m))
+    return is_open
 
 
 def overlaps(actors: list[Actor], tracks: Tracks) -> list[tuple[int, int]]:

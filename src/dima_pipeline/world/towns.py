@@ -11,7 +11,7 @@ from shapely.geometry import MultiPolygon, Polygon
 from shapely.ops import unary_union
 from shapely.prepared import prep
 
-from dima_pipeline.geometry import box_corners
+from dima_pipeline.geometry import box_corners, boxes_overlap
 from dima_pipeline.world.curves import Curve, join
 from dima_pipeline.world.roads import (
     ROAD_CLASSES,
@@ -348,14 +348,10 @@ def _build_carparks(roads: dict[str, Road], drivable: Polygon | MultiPolygon, rn
         left = road.road_class.half_width_m + WALKWAY_M + 7.5
         pose = road.curve.poses(np.array([road.curve.length / 2]))[0]
         middle = pose[:2] + left * np.array([-np.sin(pose[2]), np.cos(pose[2])])
-        corners = _rectangle(float(middle[0]), float(middle[1]), float(pose[2]), (24.0, 14.0))
+        corners = box_corners(np.array([*middle, pose[2], 24.0, 14.0]))
         if not Polygon(corners).buffer(WALKWAY_M).intersects(drivable):
             return (corners,)
     return ()
-
-
-def _rectangle(x_m: float, y_m: float, yaw_rad: float, size: tuple[float, float]) -> np.ndarray:
-    return box_corners(np.array([x_m, y_m, yaw_rad, *size]))
 
 
 def _build_buildings(
@@ -367,14 +363,14 @@ def _build_buildings(
     """Rows of houses along both sides of every road, none on a road, walkway, lot or other house."""
     blocked = prep(unary_union([drivable.buffer(WALKWAY_M + 0.4), *map(Polygon, carparks)]))
     placed: list[Building] = []
-    shapes: list[Polygon] = []
+    boxes = np.zeros((0, 5))
     for road in roads.values():
         for side in (-1.0, 1.0):
             for building in _row_of_houses(road, side, rng):
-                shape = Polygon(_rectangle(building.x_m, building.y_m, building.yaw_rad, building.size[:2]))
-                if not blocked.intersects(shape) and not any(shape.intersects(other) for other in shapes):
+                box = np.array([building.x_m, building.y_m, building.yaw_rad, *building.size[:2]])
+                if not boxes_overlap(boxes, box).any() and not blocked.intersects(Polygon(box_corners(box))):
                     placed.append(building)
-                    shapes.append(shape)
+                    boxes = np.vstack([boxes, box])
     return tuple(placed)
 
 

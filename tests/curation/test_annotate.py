@@ -1,0 +1,94 @@
+"""Annotation as a whole: three valid tables, the same whether scenes are annotated together or alone."""
+
+from dataclasses import fields
+
+import pandas as pd
+import pytest
+
+from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
+from dima_pipeline.curation.annotate import AnnotationConfig, annotate, slice_members, split_scenes
+from dima_pipeline.datasets import SceneTables
+from dima_pipeline.slices import SLICES
+from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight
+
+LANES = [("centerline", [(-60, 0), (140, 0)])]
+SCENES = (
+    HandScene(ego=straight(12, 5.0), actors={"car": Actor("car", straight(12, 5.0, 20))}, lines=LANES, name="one"),
+    HandScene(ego=from_speeds([5.0] * 12, 0.2), name="two", description="Night, rain"),
+)
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return SceneTables(**vars(make_tables(*SCENES)))
+
+
+@pytest.fixture(scope="module")
+def annotated(tables):
+    return annotate(AnnotationConfig(), tables)
+
+
+def test_all_three_tables_keep_their_contracts(annotated):
+    for table, model in zip(annotated, (VqaPairs, SceneEditRows, SliceMembers), strict=True):
+        pd.testing.assert_frame_equal(model.validate(table), table)
+        assert len(table)
+
+
+def test_every_keyframe_is_asked_about_and_no_checked_answer_fails(annotated, tables):
+    pairs = annotated[0]
+    assert set(pairs.sample_token) == set(tables.samples.sample_token)
+    assert set(pairs.check) == {"passed", "unchecked"}
+    counts = pairs[pairs.sample_token == "one-000"].category.value_counts()
+    assert 6 <= counts["perception"] <= 10 and counts["behavior"] == 1
+
+
+def test_scenes_annotated_alone_give_the_rows_of_all_together(annotated, tables):
+    alone = [annotate(AnnotationConfig(), scene) for scene in split_scenes(tables)]
+    for at, together in enumerate(annotated):
+        key = ["sample_token"] + (["slice"] if "slice" in together else [])
+        both = pd.concat([parts[at] for parts in alone], ignore_index=True)
+        expected, found = (table.sort_values(key, kind="stable").reset_index(drop=True) for table in (together, both))
+        pd.testing.assert_frame_equal(found, expected)
+
+
+def test_another_seed_asks_otherwise(annotated, tables):
+    assert not annotate(AnnotationConfig(seed=1), tables)[0].equals(annotated[0])
+
+
+def test_consecutive_members_are_one_event_and_a_gap_starts_another():
+    stop_and_go = from_speeds([0.0] * 5 + [2, 4, 4, 2] + [0.0] * 6 + [2, 4, 5, 5, 5, 5, 5])
+    tables = SceneTables(**vars(make_tables(HandScene(ego=stop_and_go))))
+    config = AnnotationConfig(slices=[SLICES.parse("resume_from_stop")])
+    found = slice_members(config, tables).groupby("event_id").sample_token.agg(list)
+    assert len(found) == 2
+    assert found["resume_from_stop-scene-0001-003"] == [f"scene-0001-{at:03d}" for at in (3, 4, 5)]
+
+
+def test_an_event_does_not_run_from_one_scene_into_the_next():
+    wet = [HandScene(ego=straight(3, 5.0), name=name, description="Rain") for name in ("a", "b")]
+    tables = SceneTables(**vars(make_tables(*wet)))
+    found = slice_members(AnnotationConfig(slices=[SLICES.parse("rain")]), tables)
+    assert sorted(found.event_id.unique()) == ["rain-a-000", "rain-b-000"]
+
+
+def test_scenes_are_split_without_losing_a_row(tables):
+    parts = list(split_scenes(tables))
+    assert [part.scenes.name.iloc[0] for part in parts] == ["one", "two"]
+    for field in fields(SceneTables):
+        assert sum(len(getattr(part, field.name)) for part in parts) == len(getattr(tables, field.name))
+
+
+def test_rows_of_no_keyframe_are_refused_by_name(tables):
+    agents = tables.agents.assign(sample_token="nowhere")
+    broken = SceneTables(**{**vars(tables), "agents": agents})
+    with pytest.raises(ValueError, match="agents: sample_token 'nowhere' is not in samples"):
+        annotate(AnnotationConfig(), broken)
+
+
+def test_the_parameters_are_parsed_from_plain_mappings_and_typos_are_refused():
+    config = AnnotationConfig(
+        annotators=[{"name": "rules", "num_planning": 1}], slices=["night"], edits={"add_share": 1}
+    )
+    assert config.annotators[0].num_planning == 1 and config.edits.add_share == 1
+    with pytest.raises(ValueError, match="did you mean 'night'"):
+        AnnotationConfig(slices=["nihgt"])

@@ -1,0 +1,130 @@
+"""From plans to means: numbers that can be worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dima_pipeline.contracts import tables as contracts
+from dima_pipeline.evaluation.config import EvaluationConfig
+from dima_pipeline.evaluation.plans import constant_velocity, go_straight, plan_rows, split_samples
+from dima_pipeline.evaluation.scores import HORIZONS, compare, headline, horizon_means, score, summarise
+from evaluation_scenes import as_tables, make_fleet
+from hand_scenes import Actor, HandScene, straight
+
+CONFIG = EvaluationConfig(num_bootstrap=200)
+NO_SLICES = pd.DataFrame({"sample_token": [], "slice": [], "event_id": []})
+
+
+def offset_plans(tables: object, offset_m: float, planner: str = "off") -> pd.DataFrame:
+    """The driven path (straight, at the speed of the scene) moved sideways."""
+    plans = constant_velocity(tables, "val")
+    return plans.assign(planner=planner, y_m=plans["y_m"] + offset_m)
+
+
+def mean_of(summaries: pd.DataFrame, planner: str, horizon: str, metric: str = "planning_l2", **where: str) -> pd.Series:
+    """The one row of a summary."""
+    subset = where.get("subset", "all")
+    chosen = (summaries["planner"] == planner) & (summaries["metric"] == metric) & (summaries["slice"] == subset)
+    rows = summaries[chosen & (summaries["horizon"] == horizon)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_scores_pass_their_contract_and_leave_out_first_keyframes_and_unknown_futures():
+    tables = make_fleet(num_scenes=3, num_samples=10, num_train=1)
+    scores = contracts.PlanningScores.validate(score(offset_plans(tables, 1.0), tables, CONFIG.metrics))
+    l2 = scores[scores["metric"] == "planning_l2"]
+    assert len(l2) == 2 * 10 * 6
+    first = l2["sample_token"].str.endswith("-000")
+    assert not l2.loc[first, "valid"].any()
+    # Of the nine other keyframes of a scene of ten, 9 - k + ... have a future of k steps: 8, 7, ..., 3.
+    assert l2[l2["valid"]].groupby("horizon_s").size().tolist() == [2 * n for n in (8, 7, 6, 5, 4, 3)]
+    np.testing.assert_allclose(l2.loc[l2["valid"], "value"], 1.0)
+    assert set(scores["protocol"]) == {"standardised"}
+
+
+def test_the_driven_path_is_reported_beside_and_its_collisions_are_forgiven():
+    # The ego drives through a parked car: the annotation is wrong, not the driver.
+    scene = HandScene(straight(10, 4.0), {"ghost": Actor("car", (12.0, 0.0, 0.0))}, speeds=[4.0] * 10)
+    tables = as_tables(scene, HandScene(straight(10, 4.0), name="scene-0002"))
+    summaries = summarise(score(offset_plans(tables, 0.0), tables, CONFIG.metrics), tables.samples, NO_SLICES, CONFIG)
+    assert mean_of(summaries, "driven", "1.0", "box_collision_raw")["mean"] > 0
+    assert mean_of(summaries, "off", "avg", "box_collision")["mean"] == 0
+
+
+def test_avg_is_the_mean_of_1_2_3_s_and_avg_all_of_all_six_steps():
+    sums, counts = np.array([1.0, 2, 6, 8, 20, 12]), np.array([1.0, 1, 2, 2, 4, 2])
+    means = horizon_means(sums, counts)
+    np.testing.assert_allclose(means, [1, 2, 3, 4, 5, 6, (2 + 4 + 6) / 3, 3.5])
+    assert len(means) == len(HORIZONS)
+    assert np.isnan(horizon_means(sums * 0, counts * 0)).all()
+
+
+def test_the_mean_at_a_horizon_is_that_of_its_step_and_weighs_every_keyframe_alike():
+    tables = make_fleet(num_scenes=3, num_samples=10, num_train=1)
+    # Validation scenes drive 5 and 6 m/s, go_straight plans 4 m/s: 1 and 2 m off after each second.
+    summaries = summarise(
+        score(go_straight(tables, "val"), tables, CONFIG.metrics), tables.samples, NO_SLICES, CONFIG
+    )
+    contracts.ScoreSummaries.validate(summaries)
+    for second in (1, 2, 3):
+        row = mean_of(summaries, "go_straight", f"{second}.0")
+        np.testing.assert_allclose(row["mean"], 1.5 * second)
+        assert row["num_scenes"] == 2 and row["low"] <= row["mean"] <= row["high"]
+    np.testing.assert_allclose(mean_of(summaries, "go_straight", "avg")["mean"], 3.0)
+    np.testing.assert_allclose(mean_of(summaries, "go_straight", "avg_all")["mean"], 1.5 * 1.75)
+    assert headline(summaries)["go_straight.planning_l2.avg"] == pytest.approx(3.0)
+
+
+def test_the_interval_resamples_scenes_and_one_scene_has_none():
+    two = make_fleet(num_scenes=3, num_train=1)
+    one = make_fleet(num_scenes=2, num_train=1)
+    rows = []
+    for tables in (two, one):
+        scores = score(go_straight(tables, "val"), tables, CONFIG.metrics)
+        rows.append(mean_of(summarise(scores, tables.samples, NO_SLICES, CONFIG), "go_straight", "3.0"))
+    # The two scenes are 3 and 6 m off: no resample lies outside, and some hold one scene twice.
+    assert (rows[0]["low"], rows[0]["high"]) == (3.0, 6.0)
+    assert np.isnan(rows[1]["low"]) and np.isnan(rows[1]["high"])
+
+
+def test_a_slice_counts_its_own_keyframes_scenes_and_events():
+    tables = make_fleet(num_scenes=3, num_samples=20, num_train=1)
+    in_slice = [("scene-0001-004", "a"), ("scene-0001-005", "a"), ("scene-0002-006", "b"), ("scene-0000-003", "train")]
+    members = pd.DataFrame(in_slice, columns=["sample_token", "event_id"]).assign(slice="night")
+    scores = score(go_straight(tables, "val"), tables, CONFIG.metrics)
+    summaries = contracts.ScoreSummaries.validate(summarise(scores, tables.samples, members, CONFIG))
+    row = mean_of(summaries, "go_straight", "1.0", subset="night")
+    assert (row["num_samples"], row["num_scenes"], row["num_events"], row["too_few"]) == (3, 2, 2.0, True)
+    np.testing.assert_allclose(row["mean"], (1 + 1 + 2) / 3)
+    enough = EvaluationConfig(min_samples=3, min_events=2, num_bootstrap=200)
+    assert not mean_of(summarise(scores, tables.samples, members, enough), "go_straight", "1.0", subset="night")["too_few"]
+    events = EvaluationConfig(min_samples=3, min_events=3, num_bootstrap=200)
+    assert mean_of(summarise(scores, tables.samples, members, events), "go_straight", "1.0", subset="night")["too_few"]
+
+
+def test_differences_are_paired_and_below_zero_where_the_planner_is_better():
+    tables = make_fleet(num_scenes=4, num_train=1)
+    plans = pd.concat([offset_plans(tables, 1.0, "good"), offset_plans(tables, 3.0, "poor")], ignore_index=True)
+    scores = score(plans, tables, CONFIG.metrics)
+    table = contracts.ScoreDifferences.validate(compare(scores, tables.samples, "good", CONFIG))
+    row = table[(table["metric"] == "planning_l2") & (table["horizon"] == "avg")].iloc[0]
+    assert (row["other"], row["num_scenes"]) == ("poor", 3)
+    np.testing.assert_allclose([row["mean"], row["low"], row["high"]], -2.0)
+    with pytest.raises(ValueError, match="no planner 'best'"):
+        compare(scores, tables.samples, "best", CONFIG)
+
+
+def test_planners_that_planned_other_keyframes_are_refused():
+    tables = make_fleet()
+    tokens = split_samples(tables, "val")["sample_token"].tolist()
+    half = plan_rows("half", tokens[:5], np.zeros((5, 6, 2)))
+    with pytest.raises(ValueError, match="'half' has no complete"):
+        score(pd.concat([offset_plans(tables, 0.0), half], ignore_index=True), tables, CONFIG.metrics)
+
+
+def test_a_misspelt_metric_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="did you mean 'planning_l2'"):
+        EvaluationConfig(metrics=["planing_l2"])
+    with pytest.raises(ValueError, match="num_picture"):
+        EvaluationConfig(num_picture=3)
