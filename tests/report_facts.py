@@ -1,6 +1,7 @@
 """A small made-up run for tests of the report: tables typed by hand, with the contracts' columns."""
 
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
+from dima_pipeline.datasets import SceneTables
 from dima_pipeline.reporting.facts import ReportFacts
 from evaluation_scenes import make_fleet
 
@@ -33,6 +35,11 @@ def summary_rows(planner: str, metric: str, values: np.ndarray, **options: Any) 
 
 def make_summaries() -> pd.DataFrame:
     """All planners on all keyframes and on two slices, one of them with too few keyframes."""
+    return _summaries().copy()
+
+
+@cache
+def _summaries() -> pd.DataFrame:
     frames = []
     slices = {
         "all": {},
@@ -76,6 +83,11 @@ def make_answers(num_each: int = 20, own: float = 0.7, shuffled: float = 0.4) ->
 
 def make_log(terms: tuple[str, ...] = ("total", "trajectory_l1", "agent_class")) -> pd.DataFrame:
     """Losses that halve a few times in two stages; the second has a term of its own."""
+    return _log(terms).copy()
+
+
+@cache
+def _log(terms: tuple[str, ...]) -> pd.DataFrame:
     rows = []
     for stage, names in {"planner": terms, "joint": (*terms, "distillation")}.items():
         for term in names:
@@ -84,10 +96,18 @@ def make_log(terms: tuple[str, ...] = ("total", "trajectory_l1", "agent_class"))
     return contracts.TrainingLog.validate(pd.DataFrame(rows))
 
 
+@cache
+def _fleet() -> SceneTables:
+    return make_fleet(num_scenes=4, num_samples=6, num_train=2)
+
+
 def make_facts(**changes: Any) -> ReportFacts:
     """A complete run without pictures."""
-    fleet = make_fleet(num_scenes=4, num_samples=6, num_train=2)
-    times = [{"planner": name, "device": "cpu", "batch": 1, "p50_ms": 21.4, "p95_ms": 25.0, "p99_ms": 29.9} for name in ("planner", "control")]
+    fleet = _fleet()
+    times = [
+        {"planner": name, "device": "cpu", "batch": 1, "p50_ms": 21.4, "p95_ms": 25.0, "p99_ms": 29.9}
+        for name in ("planner", "control")
+    ]
     facts = ReportFacts(
         title="Distilled planner: first report",
         dataset="a generated world in the nuScenes format",

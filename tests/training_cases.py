@@ -10,10 +10,25 @@ from dima_pipeline.training.windows import TrainingTables
 from hand_scenes import Actor, HandScene, make_tables, straight, token
 
 IMAGE_SIZE = (32, 32)
-EDIT_COLUMNS = (
-    "sample_token kind instance_token category x_m y_m yaw_rad length_m width_m vx_mps vy_mps "
-    "future path path_valid question answer matters"
-).split()
+EDIT_COLUMNS = [
+    "sample_token",
+    "kind",
+    "instance_token",
+    "category",
+    "x_m",
+    "y_m",
+    "yaw_rad",
+    "length_m",
+    "width_m",
+    "vx_mps",
+    "vy_mps",
+    "future",
+    "path",
+    "path_valid",
+    "question",
+    "answer",
+    "matters",
+]
 
 
 def edit_row(sample_token: str, kind: str = "add", x_m: float = 12.0, answer: str = "brake") -> dict[str, object]:
@@ -42,12 +57,17 @@ def make_training_tables(num_keyframes: int = 6) -> TrainingTables:
     scenes = []
     for number, (speed, split) in enumerate(((4.0, "train"), (8.0, "train"), (6.0, "val"))):
         ego = straight(num_keyframes, speed)
-        actors = {"ahead": Actor("car", straight(num_keyframes, speed, 10.0)), "stone": Actor("barrier", (20.0, 4.0, 0))}
+        actors = {
+            "ahead": Actor("car", straight(num_keyframes, speed, 10.0)),
+            "stone": Actor("barrier", (20.0, 4.0, 0)),
+        }
         line = ("divider", [(-20.0, 2.0), (40.0, 2.0)])
         scenes.append((HandScene(ego, actors, [line], name=f"scene-{number:04d}"), split, speed))
     made = make_tables(*(scene for scene, _, _ in scenes))
     made.scenes["split"] = [split for _, split, _ in scenes]
-    pairs = [vqa_row(token(s, at), f"It drives {speed:.0f} m/s.") for s, _, speed in scenes for at in range(num_keyframes)]
+    pairs = [
+        vqa_row(token(s, at), f"It drives {speed:.0f} m/s.") for s, _, speed in scenes for at in range(num_keyframes)
+    ]
     edits = [edit_row(token(scene, 0)) for scene, _, _ in scenes]
     return TrainingTables(
         **vars(made), vqa_pairs=pd.DataFrame(pairs), scene_edits=pd.DataFrame(edits, columns=EDIT_COLUMNS)

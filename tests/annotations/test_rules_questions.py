@@ -115,6 +115,14 @@ def test_objects_are_named_by_the_pixel_of_their_centre_and_in_words():
     assert "CAM" not in " ".join(answers(scene, is_tagged=False))
 
 
+@pytest.mark.parametrize(("bearing_deg", "camera"), [(-26, "CAM_FRONT"), (-29, "CAM_FRONT_RIGHT"), (178, "CAM_BACK")])
+def test_an_object_in_two_pictures_is_tagged_where_it_is_more_central(bearing_deg, camera):
+    bearing = np.radians(bearing_deg)
+    scene = scene_with(car=Actor("car", (12 * np.cos(bearing), 12 * np.sin(bearing), 0)))
+    asked = " ".join(question for seed in range(5) for question in answers(scene, seed=seed))
+    assert f"<c1,{camera}," in asked and asked.count("<c1,") == asked.count(f"<c1,{camera},")
+
+
 def test_of_two_alike_in_a_direction_only_the_nearest_is_named_and_called_so():
     scene = scene_with(a=Actor("car", (15, 0, 0)), b=Actor("car", (22, 3, 0)), c=Actor("car", (-9, 0, 0)))
     roots = [text for question, text in answers(scene).items() if "important" in question or "watch" in question]
@@ -188,6 +196,12 @@ def test_manoeuvres_hit_what_stands_where_they_lead():
     assert left == [False, True]
     assert right == [False, False]
     assert answer(scene, "straight") == "Yes."
+
+
+def test_accelerating_reaches_what_keeping_the_speed_does_not():
+    lead = straight(8, 4.0, start_x=11.5)
+    frame = next(keyframes(make_tables(scene_with(speed_mps=4.0, lead=Actor("car", lead)))))
+    assert collisions(manoeuvre_boxes(4.0), frame)[:, 0].tolist() == [False, True, False, False, False]
 
 
 @pytest.mark.parametrize(

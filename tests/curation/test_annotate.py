@@ -92,3 +92,27 @@ def test_the_parameters_are_parsed_from_plain_mappings_and_typos_are_refused():
     assert config.annotators[0].num_planning == 1 and config.edits.add_share == 1
     with pytest.raises(ValueError, match="did you mean 'night'"):
         AnnotationConfig(slices=["nihgt"])
+
+
+def test_an_empty_road_gives_pairs_and_valid_empty_edits_and_members():
+    tables = SceneTables(**vars(make_tables(HandScene(ego=straight(3, 5.0)))))
+    pairs, edits, members = annotate(AnnotationConfig(), tables)
+    assert set(pairs.category) == {"perception"}
+    assert len(edits) == len(members) == 0
+    assert list(edits.columns) == list(SceneEditRows.to_schema().columns)
+    assert list(members.columns) == list(SliceMembers.to_schema().columns)
+
+
+def test_a_slice_that_leaves_keyframes_out_is_refused_by_name(tables, monkeypatch):
+    night = SLICES.module("night")
+    monkeypatch.setattr(night, "build", lambda config: Partial())
+    with pytest.raises(ValueError, match="slice 'night' has no answer for sample_token 'one-000'"):
+        slice_members(AnnotationConfig(slices=[night.Config()]), tables)
+
+
+class Partial:
+    """A slice that forgets the first keyframe."""
+
+    def members(self, tables: SceneTables) -> pd.Series:
+        """All but the first."""
+        return pd.Series(True, index=tables.samples.sample_token.iloc[1:])

@@ -28,6 +28,14 @@ def test_a_reduced_image_shows_the_same_places_as_the_full_one(tmp_path: Path, s
     assert np.abs(reduced[:, 80, 1] - (np.arange(96) + 0.5) / 96 * 255).max() < 4
 
 
+def test_a_size_that_no_power_of_two_divides_shifts_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "image.jpg"
+    gradient(166, 94).save(path, quality=98, subsampling=0)
+    reduced = read_image(path, (166, 94), (9, 16)).astype(float)
+    assert np.abs(reduced[4, :, 0] - (np.arange(16) + 0.5) / 16 * 255).max() < 2
+    assert np.abs(reduced[:, 8, 1] - (np.arange(9) + 0.5) / 9 * 255).max() < 2.5
+
+
 def test_images_come_by_camera_at_the_recorded_or_the_asked_size(dataset: NuScenesDataset) -> None:
     sample = dataset.tables("scene-0061").samples.iloc[2]
     full, small = dataset.images(sample), dataset.images(sample, (24, 40))

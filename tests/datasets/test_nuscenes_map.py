@@ -54,6 +54,23 @@ def test_the_crossing_is_one_closed_outline(town: TownMap) -> None:
     assert shapely.Polygon(outline).area == pytest.approx(3.0 * 10.5, rel=0.2)
 
 
+def test_a_crossing_cut_by_the_range_is_one_open_line(town: TownMap) -> None:
+    (outline,) = elements_of(town, "ped_crossing", np.array([100.0, 41.0, NORTH]))
+    assert outline[[0, -1], 0] == pytest.approx([30.0, 30.0]) and outline[:, 0].min() == pytest.approx(29.0)
+
+
+def test_the_outline_of_a_roundabout_is_joined_from_its_pieces(tmp_path: Path) -> None:
+    content = make_map()
+    at = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    nodes = [{"token": f"o{k}", "x": 300 + 10 * np.cos(a), "y": 10 * np.sin(a)} for k, a in enumerate(at)]
+    content["node"] += nodes
+    content["polygon"][0].update(exterior_node_tokens=[node["token"] for node in nodes])
+    write_json(tmp_path / "town.json", content)
+    (ring,) = elements_of(TownMap(read_layers(tmp_path / "town.json")), "boundary", np.array([302.0, 1.0, 1.0]))
+    assert ring[0] == pytest.approx(ring[-1])
+    assert shapely.Polygon(ring).area == pytest.approx(np.pi * 100, rel=0.05)
+
+
 def test_centrelines_run_in_driving_direction(town: TownMap) -> None:
     lines = elements_of(town, "centerline")
     assert sorted({round(float(line[0, 1]), 3) for line in lines}) == [0.0, 3.5]

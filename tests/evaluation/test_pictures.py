@@ -19,8 +19,14 @@ from dima_pipeline.storage.manifest import verify
 from evaluation_scenes import make_fleet, write_shards
 
 EVENTS = pd.DataFrame(
-    [("scene-0001-002", "night", "n1"), ("scene-0001-003", "night", "n1"), ("scene-0001-004", "night", "n1")]
-    + [("scene-0002-002", "night", "n2"), ("scene-0002-003", "rain", "r1"), ("scene-0000-003", "rain", "r0")],
+    [
+        ("scene-0001-002", "night", "n1"),
+        ("scene-0001-003", "night", "n1"),
+        ("scene-0001-004", "night", "n1"),
+        ("scene-0002-002", "night", "n2"),
+        ("scene-0002-003", "rain", "r1"),
+        ("scene-0000-003", "rain", "r0"),
+    ],
     columns=["sample_token", "slice", "event_id"],
 )
 
@@ -43,7 +49,9 @@ def test_the_worst_of_two_scenes_the_typical_one_and_events_of_slices_in_turn_ar
     assert [choice.sample_token for choice in chosen[:2]] == ["scene-0001-005", "scene-0002-005"]
     assert "typical" in chosen[2].reason
     # One event of each slice comes before the second event of a slice; training scenes are not pictured.
-    assert [choice.sample_token for choice in chosen[3:] if choice.sample_token != chosen[2].sample_token][-1:] == ["scene-0002-002"]
+    assert [choice.sample_token for choice in chosen[3:] if choice.sample_token != chosen[2].sample_token][-1:] == [
+        "scene-0002-002"
+    ]
     assert "scene-0002-003" in reasons and "scene-0000-003" not in reasons
     assert len(reasons) == len(chosen)
     assert choose_keyframes(scores, tables.samples, EVENTS, planner="planner", num_pictures=2) == chosen[:2]
@@ -117,4 +125,12 @@ def test_a_planner_without_plans_cannot_be_drawn(tmp_path: Path):
     plans, scores = scored(tables)
     images = shard_images(write_shards(tmp_path / "shards", tables.samples))
     with pytest.raises(ValueError, match="planner 'ghost' has no complete"):
-        draw_pictures(tmp_path / "p", [Choice("scene-0001-003", "r")], tables, plans, planners=["ghost"], scores=scores, images=images)
+        draw_pictures(
+            tmp_path / "p",
+            [Choice("scene-0001-003", "r")],
+            tables,
+            plans,
+            planners=["ghost"],
+            scores=scores,
+            images=images,
+        )

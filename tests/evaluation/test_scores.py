@@ -21,7 +21,9 @@ def offset_plans(tables: object, offset_m: float, planner: str = "off") -> pd.Da
     return plans.assign(planner=planner, y_m=plans["y_m"] + offset_m)
 
 
-def mean_of(summaries: pd.DataFrame, planner: str, horizon: str, metric: str = "planning_l2", **where: str) -> pd.Series:
+def mean_of(
+    summaries: pd.DataFrame, planner: str, horizon: str, metric: str = "planning_l2", **where: str
+) -> pd.Series:
     """The one row of a summary."""
     subset = where.get("subset", "all")
     chosen = (summaries["planner"] == planner) & (summaries["metric"] == metric) & (summaries["slice"] == subset)
@@ -63,9 +65,7 @@ def test_avg_is_the_mean_of_1_2_3_s_and_avg_all_of_all_six_steps():
 def test_the_mean_at_a_horizon_is_that_of_its_step_and_weighs_every_keyframe_alike():
     tables = make_fleet(num_scenes=3, num_samples=10, num_train=1)
     # Validation scenes drive 5 and 6 m/s, go_straight plans 4 m/s: 1 and 2 m off after each second.
-    summaries = summarise(
-        score(go_straight(tables, "val"), tables, CONFIG.metrics), tables.samples, NO_SLICES, CONFIG
-    )
+    summaries = summarise(score(go_straight(tables, "val"), tables, CONFIG.metrics), tables.samples, NO_SLICES, CONFIG)
     contracts.ScoreSummaries.validate(summaries)
     for second in (1, 2, 3):
         row = mean_of(summaries, "go_straight", f"{second}.0")
@@ -98,7 +98,9 @@ def test_a_slice_counts_its_own_keyframes_scenes_and_events():
     assert (row["num_samples"], row["num_scenes"], row["num_events"], row["too_few"]) == (3, 2, 2.0, True)
     np.testing.assert_allclose(row["mean"], (1 + 1 + 2) / 3)
     enough = EvaluationConfig(min_samples=3, min_events=2, num_bootstrap=200)
-    assert not mean_of(summarise(scores, tables.samples, members, enough), "go_straight", "1.0", subset="night")["too_few"]
+    assert not mean_of(summarise(scores, tables.samples, members, enough), "go_straight", "1.0", subset="night")[
+        "too_few"
+    ]
     events = EvaluationConfig(min_samples=3, min_events=3, num_bootstrap=200)
     assert mean_of(summarise(scores, tables.samples, members, events), "go_straight", "1.0", subset="night")["too_few"]
 

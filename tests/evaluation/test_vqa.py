@@ -58,21 +58,32 @@ def make_world(tmp_path: Path) -> tuple[SceneTables, SceneReader, pd.DataFrame]:
     tables = make_fleet(num_scenes=5, num_samples=6, num_train=2)
     reader = SceneReader(tables.samples, write_shards(tmp_path / "shards", tables.samples))
     rows: list[dict[str, Any]] = []
-    for row, sample in enumerate(tables.samples.itertuples()):
+    places = zip(tables.samples["sample_token"], tables.samples["index"], strict=True)
+    for row, (sample_token, index) in enumerate(places):
         for category in VQA_CATEGORIES:
-            text = {"question": "what row?", "answer": f"row {row} SEEN {sample.index + 1}", "objects": []}
-            index = tables.samples["index"].iloc[row]
-            text["answer"] = f"row {row} SEEN {index + 1}"
-            rows.append({"sample_token": sample.sample_token, "category": category, **text, "source": "rules", "check": "passed"})
+            text = {"question": "what row?", "answer": f"row {row} SEEN {index + 1}", "objects": []}
+            rows.append(
+                {
+                    "sample_token": sample_token,
+                    "category": category,
+                    **text,
+                    "source": "rules",
+                    "check": "passed",
+                }
+            )
     return tables, reader, contracts.VqaPairs.validate(pd.DataFrame(rows))
 
 
 def ask(world: tuple[SceneTables, SceneReader, pd.DataFrame], teacher: Any, **options: Any) -> pd.DataFrame:
     """The scores of a teacher on the validation keyframes."""
     tables, reader, pairs = world
-    held_out = tables.samples[tables.samples["scene_token"].isin(tables.scenes.loc[tables.scenes["split"] == "val", "scene_token"])]
+    held_out = tables.samples[
+        tables.samples["scene_token"].isin(tables.scenes.loc[tables.scenes["split"] == "val", "scene_token"])
+    ]
     config = EvaluationConfig(num_questions=40, **options)
-    return contracts.VqaScores.validate(answer_questions(teacher, GreyPlanner(), reader, held_out, pairs, config))
+    return contracts.VqaScores.validate(
+        answer_questions(teacher, GreyPlanner(), reader, samples=held_out, vqa_pairs=pairs, config=config)
+    )
 
 
 def test_a_teacher_that_reads_the_tokens_is_right_with_its_own_and_wrong_with_anothers(world):

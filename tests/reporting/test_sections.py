@@ -49,19 +49,16 @@ def test_whether_the_planner_looks_is_the_rise_of_l2_with_images_of_other_scenes
     assert verdict is not None and verdict.mood == mood and share in verdict.detail
 
 
-@pytest.mark.parametrize(
-    ("own", "shuffled", "mood"), [(0.7, 0.4, "good"), (0.5, 0.5, "open"), (0.3, 0.6, "bad")]
-)
+@pytest.mark.parametrize(("own", "shuffled", "mood"), [(0.7, 0.4, "good"), (0.5, 0.5, "open"), (0.3, 0.6, "bad")])
 def test_the_teacher_reads_the_scene_only_if_its_own_tokens_help(own: float, shuffled: float, mood: str):
     verdict = sections.teacher_verdict(make_facts(vqa_scores=make_answers(20, own, shuffled)))
     assert verdict is not None and verdict.mood == mood
 
 
 def test_what_was_not_measured_is_not_claimed():
-    facts = make_facts(vqa_scores=make_answers(0), latencies=make_facts().latencies.iloc[:0])
     facts = make_facts(
-        vqa_scores=facts.vqa_scores,
-        latencies=facts.latencies,
+        vqa_scores=make_answers().iloc[:0],
+        latencies=make_facts().latencies.iloc[:0],
         differences=make_differences().iloc[:0],
         summaries=make_summaries().query("not planner.str.endswith('_shuffled')"),
     )
@@ -93,7 +90,13 @@ def test_what_stands_behind_the_numbers_is_counted():
 def test_slices_show_how_little_stands_behind_them():
     every, night, resume = sections.slice_rows(make_facts())
     assert (every["name"], every["events"], every["too_few"]) == ("every keyframe", "–", False)
-    assert (night["name"], night["events"], night["scenes"], night["samples"], night["too_few"]) == ("night", 1, 1, 7, True)
+    assert (night["name"], night["events"], night["scenes"], night["samples"], night["too_few"]) == (
+        "night",
+        1,
+        1,
+        7,
+        True,
+    )
     assert (resume["name"], resume["events"]) == ("resume from stop", 8)
     assert resume["l2"][0] == sections.number(1.4 * L2_SCALES["planner"] * SHAPE[6])
     assert sections.slice_planners(make_facts()) == ["planner", "control", "constant velocity"]
@@ -102,7 +105,12 @@ def test_slices_show_how_little_stands_behind_them():
 def test_answers_are_counted_by_category_and_in_all():
     rows = sections.answer_rows(make_facts(vqa_scores=make_answers(20, 0.75, 0.25)))
     assert [row["name"] for row in rows] == ["perception", "prediction", "planning", "behavior", "all"]
-    assert (rows[-1]["num"], rows[-1]["own"], rows[-1]["shuffled"], rows[-1]["difference"]) == (80, "75 %", "25 %", "+50")
+    assert (rows[-1]["num"], rows[-1]["own"], rows[-1]["shuffled"], rows[-1]["difference"]) == (
+        80,
+        "75 %",
+        "25 %",
+        "+50",
+    )
 
 
 def test_sample_questions_show_right_and_wrong_answers_side_by_side():

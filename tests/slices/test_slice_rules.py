@@ -31,6 +31,7 @@ def test_a_stop_that_was_not_seen_is_no_stop():
 def test_turning_is_ending_two_metres_aside():
     assert members("turning", HandScene(ego=straight(9, 5.0))) == []
     assert members("turning", HandScene(ego=from_speeds([5.0] * 8, 0.2))) == [0, 1, 2]
+    assert members("turning", HandScene(ego=from_speeds([5.0] * 8, -0.2))) == [0, 1, 2]
     assert members("turning", HandScene(ego=from_speeds([5.0] * 8, 0.2)), min_lateral_m=15.0) == []
 
 

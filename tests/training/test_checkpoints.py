@@ -174,7 +174,10 @@ def test_an_optimiser_without_steps_and_one_with_plain_values_survive_flattening
     again = unflatten_optimizer(*flatten_optimizer(state))
     assert again["state"][3]["step"] == 7 and torch.equal(again["state"][3]["m"], torch.ones(2))
     assert again["param_groups"] == state["param_groups"]
-    assert unflatten_optimizer(*flatten_optimizer({"state": {}, "param_groups": []})) == {"state": {}, "param_groups": []}
+    assert unflatten_optimizer(*flatten_optimizer({"state": {}, "param_groups": []})) == {
+        "state": {},
+        "param_groups": [],
+    }
 
 
 def test_the_store_works_below_a_folder_that_does_not_exist_yet(tmp_path):

@@ -1,7 +1,9 @@
 """The loop: deterministic, resumable bit for bit, and not to be ruined by a step that is not finite."""
 
+import fcntl
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from dima_pipeline.contracts.batch import SceneWindow, TrainingBatch
+from dima_pipeline.training import loop
 from dima_pipeline.training.config import StageConfig
 from dima_pipeline.training.loop import LOG, Run, build_optimizer, fit, learning_rate, read_log
 from dima_pipeline.training.runtime import LocalRuntime, mean_terms
@@ -84,11 +87,13 @@ def terms(directory):
 
 
 def equal(first, second):
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    return all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_training_lowers_the_loss_and_logs_every_step(tmp_path):
-    model, result = train(tmp_path, stage=StageConfig(num_steps=60, batch_size=4, learning_rate=0.03))
+    _, result = train(tmp_path, stage=StageConfig(num_steps=60, batch_size=4, learning_rate=0.03))
     logged = terms(tmp_path)
     assert [step for step, _ in logged] == list(range(60))
     assert logged[0][1].keys() == {"l1", "metric/half", "total", "gradient_norm", "learning_rate"}
@@ -122,7 +127,7 @@ def test_a_resumed_run_asks_for_the_samples_that_are_left(tmp_path):
         train(tmp_path / "cut", data=Data(6))
     train(tmp_path / "cut", data=rest)
     assert rest.asked == whole.asked[4:]
-    assert sorted(sum(whole.asked, [])[:10]) == list(range(10))
+    assert sorted([index for asked in whole.asked for index in asked][:10]) == list(range(10))
 
 
 def test_with_a_damaged_newest_checkpoint_the_one_before_it_gives_the_same_end(tmp_path):
@@ -152,6 +157,16 @@ def test_a_log_line_cut_short_by_a_kill_is_repaired(tmp_path):
     train(tmp_path)
     assert [step for step, _ in terms(tmp_path)] == list(range(12))
     assert all(json.loads(line) for line in (tmp_path / LOG).read_text().splitlines())
+
+
+def test_two_runs_in_one_folder_exclude_each_other_and_a_dead_one_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOCK_PATIENCE_S", 0.1)
+    with (tmp_path / "lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="another process trains in"):
+            train(tmp_path)
+    train(tmp_path)
+    assert len(terms(tmp_path)) == 12
 
 
 def test_checkpoints_of_another_configuration_are_refused(tmp_path):
@@ -202,7 +217,7 @@ def test_the_learning_rate_warms_up_and_falls_to_zero():
     stage = StageConfig(num_steps=10, learning_rate=1.0, warmup_steps=4)
     rates = [learning_rate(step, stage) for step in range(11)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert all(after < before for before, after in zip(rates[4:], rates[5:], strict=False))
+    assert all(after < before for before, after in pairwise(rates[4:]))
     assert rates[7] == pytest.approx(0.5) and rates[10] == pytest.approx(0)
 
 

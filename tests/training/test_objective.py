@@ -278,11 +278,11 @@ def test_each_term_alone_falls_below_half_of_its_start_on_eight_samples(term: st
     for step in range(150):
         terms = objective(BATCH, generator())
         if step == 0:
-            start = float(terms[term])
+            start = terms[term].item()
         optimizer.zero_grad()
         terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
-        if float(terms[term]) < start / 2:
+        if terms[term].item() < start / 2:
             break
-    assert start > 0 and float(terms[term]) < start / 2, (term, start, float(terms[term]))
+    assert start > 0 and terms[term].item() < start / 2, (term, start, terms[term].item())

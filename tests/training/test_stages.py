@@ -1,6 +1,7 @@
 """Stages: named by what decides their result, resumed or reused by that name, and saved whole."""
 
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
@@ -27,7 +28,11 @@ from training_cases import make_training_tables, write_shards
 STAGE = {"num_steps": 6, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 2, "checkpoint_every": 2}
 ALONE = {"planner": {"name": "doubles.fake_planner"}, "pretraining": STAGE, "joint": STAGE}
 TEACHER = {"name": "causal_lm", "hidden_dim": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 300}
-WITH_TEACHER = {**ALONE, "teacher": TEACHER, "surrogates": ["masked_reconstruction", "future_prediction", "scene_editing"]}
+WITH_TEACHER = {
+    **ALONE,
+    "teacher": TEACHER,
+    "surrogates": ["masked_reconstruction", "future_prediction", "scene_editing"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +104,11 @@ def test_the_log_is_the_table_of_the_contract(trained):
 
 
 def test_a_damaged_model_directory_is_refused_by_file(trained, tmp_path):
-    import shutil
-
     copy = tmp_path / "model"
     shutil.copytree(trained["control"].model_dir, copy)
     weights = copy / "planner.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="planner.safetensors"):
+    with pytest.raises(ValueError, match=r"planner\.safetensors"):
         load_planner(copy)
 
 
@@ -137,7 +140,9 @@ def test_an_interrupted_stage_ends_as_if_it_had_not_been(tables, shards_dir, tmp
     assert not cut.model_dir.exists()
     train_stage(cut, LocalRuntime())
     assert cut.name == whole.name
-    assert (cut.model_dir / "planner.safetensors").read_bytes() == (whole.model_dir / "planner.safetensors").read_bytes()
+    assert (cut.model_dir / "planner.safetensors").read_bytes() == (
+        whole.model_dir / "planner.safetensors"
+    ).read_bytes()
     assert [line["terms"] for line in read_log(cut.log_path)] == [line["terms"] for line in read_log(whole.log_path)]
 
 

@@ -200,4 +200,6 @@ def test_targets_of_1200_keyframes_are_made_in_five_seconds(shards):
 
 def renamed(frame, copy):
     names = [name for name in ("sample_token", "scene_token", "prev", "next") if name in frame]
-    return frame.assign(**{name: frame[name].map(lambda v: f"{v}-{copy}" if isinstance(v, str) else v) for name in names})
+    return frame.assign(
+        **{name: frame[name].map(lambda v: f"{v}-{copy}" if isinstance(v, str) else v) for name in names}
+    )

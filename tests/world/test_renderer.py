@@ -149,6 +149,16 @@ def test_the_colour_pass_shows_the_box_where_the_instance_pass_does(renderer):
     assert border.sum() <= 0.15 * inside.sum()
 
 
+@pytest.mark.parametrize("category", ["building", "barrier", "truck"])
+def test_solid_faces_have_no_holes(renderer, category):
+    box = RenderBox(far(12.0, 0.3, 1.5), 0.2, (4.0, 5.0, 9.0), category, 1)
+    camera = looking(FAR_AWAY, 0.0)
+    renderer.set_boxes([box])
+    seen = renderer.render_instances(INTRINSICS, camera) == 1
+    rear = seen[30:50, 65:100]
+    assert rear.all()
+
+
 def test_a_nearer_box_hides_a_farther_one(renderer):
     near = RenderBox(np.array([6.0, 0, 0.8]), 0.0, (2.0, 2.0, 1.6), "barrier", 11)
     far = RenderBox(np.array([20.0, 0, 1.5]), 0.0, (2.0, 12.0, 3.0), "barrier", 12)

@@ -84,8 +84,7 @@ class ReplayRenderer:
             [GroundLine(kind, points) for kind, points in lines],
             backdrop_of(scene["description"]),
         )
-        # boxes are shaded in the light of their ground
-        self._place, self._keyframe = (scene_token, center), None
+        self._place = (scene_token, center)
 
 
 def _is_near(center: Float[Array, "2"], other: Float[Array, "2"]) -> bool:
@@ -112,7 +111,7 @@ def agent_boxes(agents: pd.DataFrame, ego: Float[Array, "3"]) -> list[RenderBox]
     """
     xy = from_frame(agents[["x_m", "y_m"]].to_numpy(float), ego)
     centers = np.column_stack([xy, agents["z_m"].to_numpy(float)])
-    yaws = agents["yaw_rad"].to_numpy(float) - ego[2]
+    yaws = agents["yaw_rad"].to_numpy(float) + ego[2]
     sizes = agents[["length_m", "width_m", "height_m"]].to_numpy(float)
     return [
         RenderBox(center, float(yaw), (size[0], size[1], size[2]), category, instance_id(token))

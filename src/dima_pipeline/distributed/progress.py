@@ -1,4 +1,4 @@
-"""Progress of training, read from the logs that the workers write: it costs them nothing and survives their restarts."""
+"""Progress of training, read from the logs that workers write: it costs them nothing and outlives them."""
 
 import json
 import threading
@@ -35,7 +35,7 @@ Follow = Callable[[StageProgress], None]
 
 @contextmanager
 def follow(specs: Sequence[StageSpec], show: Follow | None = None) -> Iterator[None]:
-    """Watch the logs of ``specs`` while the body runs; without ``show`` bars on a terminal, else now and then a line."""
+    """Watch the logs of ``specs`` while the body runs; by default bars on a terminal, else a line now and then."""
     if show is not None:
         with _watched(specs, show):
             yield
@@ -47,7 +47,7 @@ def follow(specs: Sequence[StageSpec], show: Follow | None = None) -> Iterator[N
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as bars:
-        tasks = {spec.stage: bars.add_task(spec.stage, total=None, loss="", start=False) for spec in specs}
+        tasks = {str(spec.stage): bars.add_task(spec.stage, total=None, loss="", start=False) for spec in specs}
 
         def update(progress: StageProgress) -> None:
             bars.start_task(tasks[progress.stage])

@@ -6,6 +6,7 @@ starting workers costs more than a short stage.
 """
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -89,14 +90,14 @@ def start_ray(runtime: RuntimeConfig) -> None:
     if ray.is_initialized():
         return
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level="WARNING", log_to_driver=False)
+        ray.init(logging_level=logging.WARNING, log_to_driver=False)
         return
     ray.init(
         num_cpus=runtime.num_cpus,
         include_dashboard=runtime.use_dashboard,
         dashboard_host="127.0.0.1",
         object_store_memory=runtime.object_store_mb * 2**20,
-        logging_level="WARNING",
+        logging_level=logging.WARNING,
         log_to_driver=False,
     )
 
@@ -105,7 +106,7 @@ def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
     storage = Path(runtime.work_dir).resolve() / "ray"
     name = uuid.uuid4().hex
     trainer = TorchTrainer(
-        _train_stages,
+        _train_stages,  # type: ignore[arg-type]  # the stubs are those of Train V1
         train_loop_config={
             "specs": [asdict(spec) for spec in specs],
             "num_threads": runtime.threads_per_worker,
@@ -119,8 +120,8 @@ def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
     )
     result = trainer.fit()
     shutil.rmtree(storage / name, ignore_errors=True)
-    if result.return_value:
-        raise ValueError(result.return_value)
+    if error := result.return_value:  # type: ignore[attr-defined]
+        raise ValueError(error)
 
 
 def _train_stages(job: dict[str, Any]) -> str:

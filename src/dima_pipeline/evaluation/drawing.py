@@ -151,13 +151,13 @@ def _draw_map(axes: Axes, map_elements: pd.DataFrame) -> None:
 def _draw_agents(axes: Axes, keyframe: Keyframe) -> None:
     columns = ["x_m", "y_m", "yaw_rad", "length_m", "width_m"]
     futures = keyframe.agent_futures[keyframe.agent_futures["valid"].astype(bool)]
-    tracks = {token: rows.sort_values("step") for token, rows in futures.groupby("instance_token")}
-    for agent in keyframe.agents.itertuples():
-        box = [float(getattr(agent, column)) for column in columns]
-        colour = AGENT_COLOURS[str(agent.category)]
-        _draw_box(axes, box, colour, "#3b4652", 0.9)
-        if agent.instance_token in tracks:
-            track = tracks[agent.instance_token]
+    tracks = {str(token): rows.sort_values("step") for token, rows in futures.groupby("instance_token")}
+    names = zip(keyframe.agents["instance_token"], keyframe.agents["category"], strict=True)
+    for (instance_token, category), values in zip(names, keyframe.agents[columns].to_numpy(float), strict=True):
+        box = values.tolist()
+        _draw_box(axes, box, AGENT_COLOURS[category], "#3b4652", 0.9)
+        if instance_token in tracks:
+            track = tracks[instance_token]
             x, y = [box[0], *track["x_m"]], [box[1], *track["y_m"]]
             axes.plot(x, y, color="#5b6673", lw=1.1, zorder=3)
 

@@ -89,10 +89,9 @@ def draw_pictures(
     """
     assert len(planners) <= len(PLAN_COLOURS), planners
     directory.mkdir(parents=True, exist_ok=True)
-    samples = tables.samples.set_index("sample_token", drop=False)
     entries = []
     for number, choice in enumerate(choices):
-        sample = samples.loc[choice.sample_token]
+        sample = tables.samples[tables.samples["sample_token"] == choice.sample_token].iloc[0]
         keyframe = _keyframe(sample, tables, plans, planners, _with_fallback(images, fallback))
         files = {"cameras": f"{number:02d}_cameras.png", "above": f"{number:02d}_above.png"}
         draw_cameras(keyframe).save(directory / files["cameras"])

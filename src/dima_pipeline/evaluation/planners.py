@@ -1,6 +1,6 @@
 """Runs an exported planner over scenes in driving order, with its memory, also with the images of other scenes."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -16,6 +16,9 @@ from dima_pipeline.storage.scene_reader import SceneReader
 
 SHUFFLED = "_shuffled"
 """Suffix of a planner that was shown images of other scenes."""
+
+
+Read = Callable[[list[str]], SceneBatch]
 
 
 class RunsPlans(Protocol):
@@ -48,7 +51,7 @@ def plan_scenes(
     bundle: RunsPlans, reader: SceneReader, samples: pd.DataFrame, *, planner: str, num_parallel: int = 8
 ) -> pd.DataFrame:
     """Rows of the ``plans`` table for all keyframes of ``samples``, each planned with the memory of those before."""
-    return _plan(bundle, lambda tokens: reader.batch(tokens), samples, planner, num_parallel)
+    return _plan(bundle, reader.batch, samples, planner, num_parallel)
 
 
 def plan_shuffled(
@@ -75,7 +78,7 @@ def plan_shuffled(
     return _plan(bundle, read, samples, planner, num_parallel)
 
 
-def _plan(bundle: RunsPlans, read: Any, samples: pd.DataFrame, planner: str, num_parallel: int) -> pd.DataFrame:
+def _plan(bundle: RunsPlans, read: Read, samples: pd.DataFrame, planner: str, num_parallel: int) -> pd.DataFrame:
     planned: list[str] = []
     trajectories = []
     memory: BevMemory | None = None
@@ -98,8 +101,6 @@ def plan_all(
         parallel = config.num_parallel_scenes
         frames.append(plan_scenes(bundle, reader, samples, planner=name, num_parallel=parallel))
         rng = np.random.default_rng(config.seed)
-        shuffled = plan_shuffled(
-            bundle, reader, samples, planner=f"{name}{SHUFFLED}", rng=rng, num_parallel=parallel
-        )
+        shuffled = plan_shuffled(bundle, reader, samples, planner=f"{name}{SHUFFLED}", rng=rng, num_parallel=parallel)
         frames.append(shuffled)
     return pd.concat(frames, ignore_index=True)

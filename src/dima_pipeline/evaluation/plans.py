@@ -69,8 +69,8 @@ def constant_velocity(tables: SceneTables, split: str) -> pd.DataFrame:
     At the first keyframe of a scene nothing lies behind: the CAN speed straight ahead, or standing without CAN bus.
     """
     samples = split_samples(tables, split)
-    past = tables.ego_paths[(tables.ego_paths["step"] == -1) & tables.ego_paths["valid"]].set_index("sample_token")
-    past = past.reindex(samples["sample_token"])[["x_m", "y_m"]].to_numpy(float)
+    before = tables.ego_paths[(tables.ego_paths["step"] == -1) & tables.ego_paths["valid"]].set_index("sample_token")
+    past = before.reindex(samples["sample_token"])[["x_m", "y_m"]].to_numpy(float)
     speed = samples["speed_mps"].to_numpy(float)
     ahead = np.stack([np.nan_to_num(speed), np.zeros(len(speed))], -1)
     velocity = np.where(np.isnan(past), ahead, -past / STEP_S)

@@ -111,12 +111,13 @@ def compare(scores: pd.DataFrame, samples: pd.DataFrame, planner: str, config: E
 
 def _per_sample(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], list[str], np.ndarray, np.ndarray]]:
     """Planner, protocol and metric; sample_tokens; values (N, T) and validity (N, T), in one fixed order."""
-    for (planner, protocol, metric), rows in scores.groupby(["planner", "protocol", "metric"], sort=False):
-        rows = rows.sort_values(["sample_token", "horizon_s"])
+    names = ["planner", "protocol", "metric"]
+    for key, group in scores.groupby(names, sort=False):
+        rows = group.sort_values(["sample_token", "horizon_s"])
         tokens = rows["sample_token"].tolist()[::NUM_FUTURE_STEPS]
         assert len(rows) == NUM_FUTURE_STEPS * rows["sample_token"].nunique(), "six steps a keyframe"
         shape = (len(tokens), NUM_FUTURE_STEPS)
-        keys = {"planner": planner, "protocol": protocol, "metric": metric}
+        keys = dict(zip(names, map(str, key), strict=True))
         yield keys, tokens, rows["value"].to_numpy(float).reshape(shape), rows["valid"].to_numpy(bool).reshape(shape)
 
 
@@ -129,8 +130,10 @@ def _subsets(members: pd.DataFrame, tokens: Sequence[str]) -> Iterator[tuple[str
     """Every subset of keyframes: name, which of ``tokens`` are in it, and its number of events."""
     yield ALL_SAMPLES, np.ones(len(tokens), bool), np.nan
     for name, rows in members.groupby("slice", sort=True):
-        yield str(name), np.isin(np.asarray(tokens, object), rows["sample_token"].to_numpy(object)), float(
-            rows["event_id"].nunique()
+        yield (
+            str(name),
+            np.isin(np.asarray(tokens, object), rows["sample_token"].to_numpy(object)),
+            float(rows["event_id"].nunique()),
         )
 
 
@@ -178,4 +181,5 @@ def _at_horizons(per_step: np.ndarray) -> np.ndarray:
 def headline(summaries: pd.DataFrame) -> dict[str, float]:
     """The averages over all keyframes as ``<planner>.<metric>.avg``, for a metrics file."""
     rows = summaries[(summaries["slice"] == ALL_SAMPLES) & (summaries["horizon"] == "avg")].dropna(subset=["mean"])
-    return {f"{row.planner}.{row.metric}.avg": float(row.mean) for row in rows.itertuples()}
+    names = rows["planner"] + "." + rows["metric"] + ".avg"
+    return dict(zip(names, rows["mean"].astype(float), strict=True))

@@ -28,6 +28,7 @@ def answer_questions(
     teacher: "Teacher",
     planner: "Planner",
     reader: SceneReader,
+    *,
     samples: pd.DataFrame,
     vqa_pairs: pd.DataFrame,
     config: EvaluationConfig,

@@ -4,17 +4,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dima_pipeline.models.initialization import BranchScale, scaled
+from dima_pipeline.models.initialization import BRANCH_SCALE, BranchScale, scaled
 
 
 class Attention(nn.Module):
     """Multi-head attention of queries over keys, scaled for a residual connection."""
 
-    def __init__(self, dim: int, num_heads: int) -> None:
+    def __init__(self, dim: int, num_heads: int, branch_scale: float = BRANCH_SCALE) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.query, self.key, self.value = (scaled(nn.Linear(dim, dim), gain=1.0) for _ in range(3))
-        self.out = nn.Sequential(scaled(nn.Linear(dim, dim), gain=1.0), BranchScale(dim))
+        self.out = nn.Sequential(scaled(nn.Linear(dim, dim), gain=1.0), BranchScale(dim, branch_scale))
 
     def forward(
         self,
@@ -36,14 +36,16 @@ class Attention(nn.Module):
 class DecoderLayer(nn.Module):
     """Queries attend to each other (unless there is one only), then to the context, then pass an MLP."""
 
-    def __init__(self, dim: int, num_heads: int, *, self_attention: bool = True) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, *, self_attention: bool = True, branch_scale: float = BRANCH_SCALE
+    ) -> None:
         super().__init__()
         self.self_norm = nn.LayerNorm(dim) if self_attention else None
-        self.self_attention = Attention(dim, num_heads) if self_attention else None
+        self.self_attention = Attention(dim, num_heads, branch_scale) if self_attention else None
         self.cross_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.cross_attention = Attention(dim, num_heads)
+        self.cross_attention = Attention(dim, num_heads, branch_scale)
         self.mlp = nn.Sequential(
-            scaled(nn.Linear(dim, 2 * dim)), nn.GELU(), scaled(nn.Linear(2 * dim, dim)), BranchScale(dim)
+            scaled(nn.Linear(dim, 2 * dim)), nn.GELU(), scaled(nn.Linear(2 * dim, dim)), BranchScale(dim, branch_scale)
         )
 
     def forward(

@@ -33,9 +33,9 @@ class BranchScale(nn.Module):
     of the same size for every weight, would blow them up and drown the signal on the skip connection.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, start: float = BRANCH_SCALE) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.full((dim,), BRANCH_SCALE))
+        self.scale = nn.Parameter(torch.full((dim,), start))
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
         """The branch, scaled."""

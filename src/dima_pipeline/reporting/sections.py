@@ -71,9 +71,10 @@ def label(planner: str, facts: ReportFacts) -> tuple[str, str]:
 def lookup(facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all") -> pd.Series | None:
     """The row of ``summaries``, or None where there is none."""
     table = facts.summaries
-    chosen = (table["planner"] == planner) & (table["metric"] == metric)
-    rows = table[chosen & (table["horizon"] == horizon) & (table["slice"] == subset)]
-    return None if rows.empty else rows.iloc[0]
+    wanted = {"planner": planner, "metric": metric, "horizon": horizon, "slice": subset}
+    chosen = np.logical_and.reduce([table[column].to_numpy(object) == value for column, value in wanted.items()])
+    place = np.flatnonzero(chosen)
+    return table.iloc[place[0]] if len(place) else None
 
 
 def mean(facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all") -> float:
@@ -203,7 +204,8 @@ def teacher_verdict(facts: ReportFacts) -> Verdict | None:
     total = rows[-1]
     numbers = (
         f"{total['own']} of {total['num']} held-out answers right with the scene’s own tokens, "
-        f"{total['shuffled']} with another scene’s; difference {total['difference']} points (95 %: {total['interval']})."
+        f"{total['shuffled']} with another scene’s; difference {total['difference']} points "
+        f"(95 %: {total['interval']})."
     )
     if total["low"] > 0:
         return Verdict("good", "The teacher reads the scene", numbers)
@@ -320,8 +322,8 @@ def _mixed(correct: pd.Series, num: int) -> Sequence[int]:
 def latency_rows(facts: ReportFacts) -> list[dict[str, Any]]:
     """One row a timed bundle."""
     rows = []
-    for row in facts.latencies.itertuples():
-        times = [number(value, 1) for value in (row.p50_ms, row.p95_ms, row.p99_ms)]
-        name = label(str(row.planner), facts)[0]
-        rows.append({"name": name, "device": row.device, "batch": row.batch, "times": times})
+    for _, row in facts.latencies.iterrows():
+        times = [number(row[name], 1) for name in ("p50_ms", "p95_ms", "p99_ms")]
+        name = label(row["planner"], facts)[0]
+        rows.append({"name": name, "device": row["device"], "batch": row["batch"], "times": times})
     return rows

@@ -51,7 +51,7 @@ class Config:
     num_bev_queries: int = Field(default=32, ge=1)
     num_agent_queries: int = Field(default=16, ge=1)
     num_map_queries: int = Field(default=8, ge=1)
-    adapter_dim: int = Field(default=128, ge=8)
+    adapter_dim: int = Field(default=64, ge=8)
     adapter_depth: int = Field(default=2, ge=1)
     adapter_heads: int = Field(default=4, ge=1)
     horizon: int = Field(default=NUM_FUTURE_STEPS, ge=1)

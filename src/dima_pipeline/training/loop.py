@@ -4,6 +4,7 @@ Samples, learning rate and random numbers of a step are functions of seed and st
 interrupted and resumed equals the uninterrupted one bit for bit on the CPU.
 """
 
+import fcntl
 import json
 import math
 import time
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from dima_pipeline.training.runtime import Runtime, mean_terms
 from dima_pipeline.training.sampling import Sampler
 
 LOG = "log.jsonl"
+LOCK_PATIENCE_S = 30.0
 
 
 class Batches(Protocol):
@@ -67,8 +69,14 @@ def fit(model: torch.nn.Module, data: Batches, run: Run, runtime: Runtime) -> Fi
     workers, and when the folder holds checkpoints of another configuration.
     """
     trainer = _Trainer(model, run, runtime)
-    first_step = trainer.resume()
     sampler = Sampler(len(data), run.stage.batch_size, run.seed)
+    with _exclusive(run.directory, runtime):
+        first_step = trainer.resume()
+        return _train(trainer, data, sampler, first_step)
+
+
+def _train(trainer: "_Trainer", data: Batches, sampler: Sampler, first_step: int) -> FitResult:
+    run, runtime = trainer.run, trainer.runtime
     with _log(run.directory / LOG, first_step, is_written=runtime.rank == 0) as write:
         for step, batch in _prefetch(data, sampler, range(first_step, run.stage.num_steps), runtime):
             started_s = time.perf_counter()
@@ -96,6 +104,8 @@ class _Trainer:
     def resume(self) -> int:
         """Continue from the newest sound checkpoint; the step to do next."""
         checkpoint = self.store.latest()
+        found = [values["step"] for values in self.runtime.gather({"step": checkpoint.step if checkpoint else 0})]
+        assert len(set(found)) == 1, f"the workers see different newest checkpoints in {self.store.directory}: {found}"
         if checkpoint is None:
             return 0
         if checkpoint.facts["digest"] != self.run.digest:
@@ -178,9 +188,7 @@ def learning_rate(step: int, stage: StageConfig) -> float:
     return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _prefetch(
-    data: Batches, sampler: Sampler, steps: range, runtime: Runtime
-) -> Iterator[tuple[int, TrainingBatch]]:
+def _prefetch(data: Batches, sampler: Sampler, steps: range, runtime: Runtime) -> Iterator[tuple[int, TrainingBatch]]:
     """Batches of this worker; the next one is read in a thread while the present one trains."""
 
     def read(step: int) -> TrainingBatch:
@@ -194,6 +202,28 @@ def _prefetch(
             batch = ahead.result()
             ahead = pool.submit(read, step + 1) if step + 1 in steps else None
             yield step, batch
+
+
+@contextmanager
+def _exclusive(directory: Path, runtime: Runtime) -> Iterator[None]:
+    """One run at a time in a folder; workers of a driver that was killed live on for some seconds and are awaited."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("w") as file:
+        deadline_s = time.monotonic() + LOCK_PATIENCE_S
+        while runtime.rank == 0 and not _try_lock(file):
+            if time.monotonic() > deadline_s:
+                raise ValueError(f"another process trains in {directory}: wait for it or end it")
+            time.sleep(0.2)
+        runtime.gather({})  # nobody looks for a checkpoint before the folder is ours
+        yield
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextmanager

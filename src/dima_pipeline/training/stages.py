@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,7 +121,7 @@ def run_name(stage: StageName, config: DistillationConfig, data_digest: str, par
 def code_digest(config: DistillationConfig) -> str:
     """Digest of the source of the models and of training, plug-ins from elsewhere among them."""
     root = Path(dima_pipeline.__file__).parent
-    paths = [path for name in SOURCES for path in ([root / name] if name.endswith(".py") else (root / name).glob("*.py"))]
+    paths = [path for name in SOURCES for path in [root / name, *(root / name).glob("*.py")] if path.is_file()]
     for plugin in (config.planner, config.teacher, *config.surrogates):
         if plugin is not None and (spec := importlib.util.find_spec(type(plugin).__module__)) and spec.origin:
             paths.append(Path(spec.origin))
@@ -204,9 +204,7 @@ def training_texts(tables: TrainingTables) -> list[str]:
     return texts
 
 
-def save_model(
-    spec: StageSpec, config: DistillationConfig, model: JointObjective, image_size: tuple[int, int]
-) -> None:
+def save_model(spec: StageSpec, config: DistillationConfig, model: JointObjective, image_size: tuple[int, int]) -> None:
     """Publish weights, configuration and manifest as the model directory of the stage."""
     staged = Path(spec.run_dir) / "model.partial"
     shutil.rmtree(staged, ignore_errors=True)

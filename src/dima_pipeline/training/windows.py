@@ -179,7 +179,7 @@ def _agent_targets(
     # A box annotated once has no velocity and no future either; zero is what a standing agent would have.
     box = agents[BOX_COLUMNS].to_numpy(float)[keep]
     shape = (len(tokens), num_agents)
-    targets = {
+    targets: dict[str, np.ndarray] = {
         "agent_box": np.zeros((*shape, 7), np.float32),
         "agent_category": np.zeros(shape, np.int64),
         "agent_valid": np.zeros(shape, bool),
@@ -195,9 +195,9 @@ def _agent_futures(futures: pd.DataFrame, kept: pd.DataFrame, shape: tuple[int, 
     future = np.zeros((*shape, NUM_FUTURE_STEPS, 2), np.float32)
     valid = np.zeros(future.shape[:3], bool)
     joined = futures[futures["valid"].to_numpy(bool)].merge(kept, on=["sample_token", "instance_token"])
-    at = tuple(joined[name].to_numpy(np.int64) for name in ("row", "slot")) + (joined["step"].to_numpy(np.int64) - 1,)
-    future[at] = joined[["x_m", "y_m"]].to_numpy(np.float32)
-    valid[at] = True
+    row, slot, step = (joined[name].to_numpy(np.int64) for name in ("row", "slot", "step"))
+    future[row, slot, step - 1] = joined[["x_m", "y_m"]].to_numpy(np.float32)
+    valid[row, slot, step - 1] = True
     return {"agent_future": future, "agent_future_valid": valid}
 
 

@@ -40,20 +40,20 @@ def _motion(drama: Drama, rate_hz: int) -> dict[str, Array]:
     tracks, placement = drama.tracks, drama.town.placement
     path = drama.actors[0].path
     assert path is not None
-    times = np.arange(0.0, tracks.times_s[-1] + 1e-9, 1 / rate_hz)
-    along = np.interp(times, tracks.times_s, tracks.along_m[:, 0])
     fine = np.arange(0.0, tracks.times_s[-1] + 1e-9, 1 / POSE_HZ)
+    along = np.interp(fine, tracks.times_s, tracks.along_m[:, 0])
+    pose = path.pose(along)
     speed = _mean_over(np.interp(fine, tracks.times_s, tracks.speeds[:, 0]), 5)
-    curvature = placement.side * np.interp(along, path.along_m, _mean_over(path.curvature(), 9))
-    now = np.interp(times, fine, speed)
-    return {
-        "times_s": times,
-        "pose": placement.poses(path.pose(along)),
-        "speed": now,
-        "acceleration": np.interp(times, fine, np.gradient(speed, 1 / POSE_HZ)),
-        "yaw_rate": now * curvature,
+    curvature = placement.side * np.interp(along, path.along_m, _mean_over(path.curvature(), 3))
+    motion = {
+        "times_s": fine,
+        "pose": placement.poses(pose),
+        "speed": speed,
+        "acceleration": np.gradient(speed, 1 / POSE_HZ),
+        "yaw_rate": placement.side * _mean_over(np.gradient(pose[:, 2], 1 / POSE_HZ), 5),
         "wheel": STEERING_RATIO * np.arctan(WHEELBASE_M * curvature),
     }
+    return {name: values[:: POSE_HZ // rate_hz] for name, values in motion.items()}
 
 
 def _mean_over(values: Float[Array, "N"], width: int) -> Float[Array, "N"]:

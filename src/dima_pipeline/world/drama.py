@@ -57,7 +57,10 @@ def play(recipe: str, towns: list[Town], rng: np.random.Generator, num_keyframes
 
 
 def _is_complete(drama: Drama) -> bool:
-    return drama.recipe not in PLANTED or drama.recipe in drama.events()
+    """Whether the planted event happens, and to its end where half of it would be another event."""
+    ends = [end for event, _, end, _ in drama.stage.marks if event in ("overtaking", "three_point_turn")]
+    is_over = all(drama.tracks.along_m[-1, 0] >= end for end in ends)
+    return drama.recipe not in PLANTED or (drama.recipe in drama.events() and is_over)
 
 
 def _run(recipe: str, stage: Stage, duration_s: float, mood: tuple[str, str]) -> Drama | None:

@@ -165,7 +165,7 @@ def three_point_path(there: Curve, back: Curve, turn_at_m: float, speed_mps: flo
     every = np.concatenate(poses)
     along = _travelled(every[:, :2])
     begin, end = along[len(lead)], along[len(every) - len(poses[-1])]
-    speeds = np.where((along > begin) & (along < end), 2.2, speed_mps)
+    speeds = np.where((along > begin) & (along < end), 2.8, speed_mps)
     every[:, 2] = np.unwrap(every[:, 2])
     return with_limits(along, every, speeds, np.concatenate(signs)), float(begin), float(end)
 

@@ -8,9 +8,8 @@ from typing import Final
 
 import numpy as np
 import shapely
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from shapely.geometry import Polygon
-from shapely.geometry.base import BaseGeometry
 
 from dima_pipeline.world.render_types import (
     AREA_KINDS,
@@ -49,74 +48,74 @@ _SIMPLIFY_M: Final = 0.02
 
 def ground_layers(areas: Sequence[GroundArea], lines: Sequence[GroundLine], backdrop: Backdrop) -> list[Mesh]:
     """Meshes to be painted one after the other, world coordinates."""
-    shapes = {kind: [area_shape(area) for area in areas if area.kind == kind] for kind in AREA_KINDS}
-    layers = [_filled(shapes[kind], _AREA_RGB[kind], backdrop) for kind in AREA_KINDS]
-    kerbs = [shape.boundary for shape in shapes["walkway"] if not shape.is_empty]
-    rings = [np.asarray(part.coords) for kerb in kerbs for part in getattr(kerb, "geoms", [kerb])]
-    walkways = AREA_KINDS.index("walkway")
-    layers.insert(walkways + 1, _strips(rings, _KERB_WIDTH_M, _KERB_RGB, backdrop))
-    layers.append(_filled([zebra_stripes(shape) for shape in shapes["crossing"]], _STRIPE_RGB, backdrop))
+    shapes = {kind: area_shapes([area for area in areas if area.kind == kind]) for kind in AREA_KINDS}
+    layers = [_flat(trapezoids(shapes[kind]), _AREA_RGB[kind], backdrop) for kind in AREA_KINDS]
+    kerbs = _strips([_rings(shapes["walkway"])[0]], _KERB_WIDTH_M, _KERB_RGB, backdrop)
+    layers.insert(AREA_KINDS.index("walkway") + 1, kerbs)
+    layers.append(_flat(trapezoids(zebra_stripes(shapes["crossing"])), _STRIPE_RGB, backdrop))
     for kind, (width_m, dash_m, gap_m, rgb) in _LINES.items():
         paths = [np.asarray(line.points, float) for line in lines if line.kind == kind]
-        if dash_m:
-            paths = [dash for path in paths for dash in dashes(path, dash_m, gap_m)]
-        layers.append(_strips(paths, width_m, rgb, backdrop))
+        pieces = [dashes(path, dash_m, gap_m) if dash_m else path for path in paths]
+        layers.append(_strips([_steps(piece) for piece in pieces], width_m, rgb, backdrop))
     return [layer for layer in layers if len(layer.triangles)]
 
 
-def area_shape(area: GroundArea) -> BaseGeometry:
-    """A valid shape of an area: repaired where rings cross, snapped to centimetres."""
-    shape: BaseGeometry = Polygon(area.exterior, area.holes)
-    if not shape.is_valid:
-        shape = shapely.make_valid(shape)
-    return shapely.set_precision(shape.simplify(_SIMPLIFY_M), _GRID_M)
+def area_shapes(areas: Sequence[GroundArea]) -> Array:
+    """Valid polygons of areas, an array of shapely geometries: crossing rings are repaired, corners snapped to cm."""
+    shapes = np.array([Polygon(area.exterior, area.holes) for area in areas], object)
+    broken = ~shapely.is_valid(shapes)
+    shapes[broken] = shapely.make_valid(shapes[broken])
+    polygons = shapely.get_parts(
+        shapely.get_parts(shapely.set_precision(shapely.simplify(shapes, _SIMPLIFY_M), _GRID_M))
+    )
+    return polygons[shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON]
 
 
-def zebra_stripes(crossing: BaseGeometry) -> BaseGeometry:
-    """Stripes across a pedestrian crossing, side by side along its longer axis, as wide as the gaps."""
-    frame = crossing.minimum_rotated_rectangle
-    if frame.geom_type != "Polygon":
-        return Polygon()
-    corners = np.asarray(frame.exterior.coords)[:4]
-    if np.linalg.norm(corners[1] - corners[0]) < np.linalg.norm(corners[2] - corners[1]):
-        corners = np.roll(corners, -1, axis=0)
-    along, across = corners[1] - corners[0], corners[3] - corners[0]
-    length = float(np.linalg.norm(along))
-    begins = np.arange(_STRIPE_M / 2, length, 2 * _STRIPE_M)
-    ends = np.minimum(begins + _STRIPE_M, length)
-    low = corners[0] + begins[:, None] / length * along
-    high = corners[0] + ends[:, None] / length * along
-    stripes = shapely.polygons(np.stack([low, high, high + across, low + across], 1))
-    return shapely.union_all(shapely.intersection(stripes, crossing))
+def zebra_stripes(crossings: Array) -> Array:
+    """Stripes across pedestrian crossings, side by side along their longer axes, as wide as the gaps between them.
 
-
-def dashes(path: Float[Array, "N 2"], dash_m: float, gap_m: float) -> list[Float[Array, "K 2"]]:
-    """Pieces of ``dash_m`` along a polyline with ``gap_m`` between them; bends inside a dash are kept roughly."""
-    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
-    pieces = []
-    for begin in np.arange(gap_m / 2, along[-1], dash_m + gap_m):
-        stops = np.linspace(begin, min(begin + dash_m, along[-1]), 3)
-        pieces.append(np.stack([np.interp(stops, along, path[:, axis]) for axis in (0, 1)], -1))
-    return pieces
-
-
-def trapezoids(shape: BaseGeometry) -> Float[Array, "Q 4 2"]:
-    """Trapezoids with level tops and bottoms that cover polygons once, holes left open.
-
-    A sweep over the heights of all corners: between two of them the edges that cross pair up from left to right; a
-    pair that goes on into the next band makes one trapezoid with it. At most two trapezoids a corner, any valid shape.
+    The axes of a crossing follow its longest edge. Takes and gives arrays of shapely geometries.
     """
-    polygons = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
-    rings = [np.asarray(ring.coords) for part in polygons for ring in (part.exterior, *part.interiors)]
-    edges = np.concatenate([np.zeros((0, 2, 2)), *(np.stack([ring[:-1], ring[1:]], 1) for ring in rings)])
-    edges = edges[edges[:, 0, 1] != edges[:, 1, 1]]
+    stripes, owners = [np.zeros((0, 4, 2))], [np.zeros(0, int)]
+    for index, crossing in enumerate(crossings):
+        corners = np.asarray(crossing.exterior.coords)
+        steps = np.diff(corners, axis=0)
+        longest = steps[np.linalg.norm(steps, axis=1).argmax()]
+        along = longest / np.linalg.norm(longest)
+        if np.ptp(corners @ along) < np.ptp(corners @ (-along[1], along[0])):
+            along = np.array([-along[1], along[0]])
+        axes = np.stack([along, [-along[1], along[0]]])
+        (low, bottom), (high, top) = (corners @ axes.T).min(0), (corners @ axes.T).max(0)
+        begin = np.arange(low + _STRIPE_M / 2, high, 2 * _STRIPE_M)
+        end = np.minimum(begin + _STRIPE_M, high)
+        boxes = np.stack([begin, 0 * begin + bottom, end, 0 * end + top], 1)
+        stripes.append(boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ axes)
+        owners.append(np.full(len(begin), index))
+    cut = shapely.intersection(shapely.polygons(np.concatenate(stripes)), crossings[np.concatenate(owners)])
+    return shapely.get_parts(cut)
+
+
+def dashes(path: Float[Array, "N 2"], dash_m: float, gap_m: float) -> Float[Array, "K 3 2"]:
+    """Begin, middle and end of pieces of ``dash_m`` along a polyline with ``gap_m`` between them."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(path, axis=0), axis=1))])
+    begin = np.arange(gap_m / 2, along[-1], dash_m + gap_m)
+    stops = np.linspace(begin, np.minimum(begin + dash_m, along[-1]), 3, axis=-1)
+    return np.stack([np.interp(stops, along, path[:, axis]) for axis in (0, 1)], -1)
+
+
+def trapezoids(shapes: Array) -> Float[Array, "Q 4 2"]:
+    """Trapezoids with level tops and bottoms that cover each polygon of an array once, holes left open.
+
+    A sweep over the heights of a polygon's corners: between two of them the edges that cross pair up from left to
+    right; a pair that goes on into the next band makes one trapezoid with it. At most two trapezoids a corner.
+    """
+    edges, owner = _rings(shapes)
+    is_slanted = edges[:, 0, 1] != edges[:, 1, 1]
+    edges, owner = edges[is_slanted], owner[is_slanted]
     if not len(edges):
         return np.zeros((0, 4, 2))
-    low, high = edges[..., 1].min(1), edges[..., 1].max(1)
-    levels = np.unique(edges[..., 1])
-    bands, crossing = np.nonzero((low <= levels[:-1, None]) & (high >= levels[1:, None]))
-    middle = (levels[bands] + levels[bands + 1]) / 2
-    order = np.lexsort([_x_at(edges[crossing], middle), bands])
+    crossing, bands, levels = _bands(edges[..., 1], owner)
+    order = np.lexsort([_x_at(edges[crossing], (levels[bands] + levels[bands + 1]) / 2), bands])
     left, right, bands = crossing[order][::2], crossing[order][1::2], bands[order][::2]
     order = np.lexsort([bands, right, left])
     left, right, bands = left[order], right[order], bands[order]
@@ -126,6 +125,34 @@ def trapezoids(shape: BaseGeometry) -> Float[Array, "Q 4 2"]:
     bottom, top = levels[bands[is_first]], levels[bands[is_last] + 1]
     corners = [(left, bottom), (right, bottom), (right, top), (left, top)]
     return np.stack([np.stack([_x_at(edge, y), y], -1) for edge, y in corners], 1)
+
+
+def _bands(
+    heights: Float[Array, "E 2"], owner: Int[Array, "E"]
+) -> tuple[Int[Array, "K"], Int[Array, "K"], Float[Array, "L"]]:
+    """Which edge crosses which band: edge indices, band indices (from level to next level) and all levels.
+
+    Levels are the distinct heights of each owner's edges, owner by owner.
+    """
+    flat, owners = heights.ravel(), np.repeat(owner, 2)
+    order = np.lexsort([flat, owners])
+    is_new = np.append(True, (np.diff(flat[order]) != 0) | (np.diff(owners[order]) != 0))
+    rank = np.empty(len(flat), np.int64)
+    rank[order] = np.cumsum(is_new) - 1
+    first, last = np.sort(rank.reshape(-1, 2), axis=1).T
+    counts = last - first
+    crossing = np.repeat(np.arange(len(heights)), counts)
+    bands = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    return crossing, bands, flat[order][is_new]
+
+
+def _rings(shapes: Array) -> tuple[Float[Array, "E 2 2"], Int[Array, "E"]]:
+    """Edges of all rings of the polygons in an array, and the index of the polygon each belongs to."""
+    polygons = shapes[shapely.get_type_id(shapes) == shapely.GeometryType.POLYGON]
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    is_edge = ring[:-1] == ring[1:]
+    return np.stack([corners[:-1], corners[1:]], 1)[is_edge], polygon[ring[:-1][is_edge]]
 
 
 def _x_at(edges: Float[Array, "E 2 2"], y: Float[Array, "E"]) -> Float[Array, "E"]:
@@ -139,14 +166,13 @@ def _flat(quads: Float[Array, "Q 4 2"], rgb: Sequence[int], backdrop: Backdrop) 
     return Mesh(points, np.repeat(color[None], len(points), 0), quad_triangles(len(quads)))
 
 
-def _filled(shapes: Sequence[BaseGeometry], rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
-    return _flat(np.concatenate([np.zeros((0, 4, 2)), *map(trapezoids, shapes)]), rgb, backdrop)
+def _steps(path: Float[Array, "... N 2"]) -> Float[Array, "E 2 2"]:
+    return np.stack([path[..., :-1, :], path[..., 1:, :]], -2).reshape(-1, 2, 2)
 
 
-def _strips(paths: Sequence[Float[Array, "N 2"]], width_m: float, rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
+def _strips(parts: Sequence[Float[Array, "E 2 2"]], width_m: float, rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
     """A quad a segment, made longer by a quarter of its width at both ends so that bends close."""
-    segments = [np.stack([path[:-1], path[1:]], 1) for path in paths if len(path) > 1]
-    pairs = np.concatenate([np.zeros((0, 2, 2)), *segments])
+    pairs = np.concatenate([np.zeros((0, 2, 2)), *parts])
     steps = pairs[:, 1] - pairs[:, 0]
     lengths = np.linalg.norm(steps, axis=1)
     pairs, steps, lengths = pairs[lengths > 1e-3], steps[lengths > 1e-3], lengths[lengths > 1e-3]

@@ -308,7 +308,9 @@ def building(floors: int, columns: int, is_lit: bool) -> list[Face]:
             ]
         rows += [((floor + 0.3) / floors, [(1.0, BODY)]), ((floor + 0.8) / floors, panes)]
     rows.append((1.0, [(1.0, BODY)]))
-    return block((-0.5, 0.5), (-0.5, 0.5), (-0.5, 0.5), {"top": solid(ROOF), "all": rows})
+    # corners of windows meet edges of walls: a core keeps the sky from shining through between them
+    core = block((-0.495, 0.495), (-0.495, 0.495), (-0.5, 0.49), {})
+    return core + block((-0.5, 0.5), (-0.5, 0.5), (-0.5, 0.5), {"top": solid(ROOF), "all": rows})
 
 
 _FACES: Final = {

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.paths import Shift, three_point_path
 from dima_pipeline.world.roads import Lane, Road, Town
 from dima_pipeline.world.staging import (
@@ -149,20 +150,20 @@ def _send_across(stage: Stage, along_m: float, event: str) -> None:
     reach = side * (half + 1.2) * np.array([-np.sin(yaw), np.cos(yaw)])
     middle = np.array([x, y])
     path = walk_path(np.stack([middle + reach, middle - reach]))
-    pace = float(rng.uniform(1.2, 1.6))
+    pace = float(rng.uniform(0.95, 1.3))
     # It should be in the ego's lane when the ego would be there, if the ego did not brake.
     to_lane = half + 1.2 + side * road.road_class.lane_width_m / 2
     stage.keep_clear.append((along_m - 14.0, along_m + 5.0))
     stage.add(
         "human.pedestrian.adult", path=path, speed_mps=pace, is_walker=True, role="event", intention=event,
-        waits_for_ego_m=8.0 + lane.speed_mps * float(np.clip(to_lane / pace, 1.8, 4.0)),
+        waits_for_ego_m=8.0 + lane.speed_mps * float(np.clip(to_lane / pace, 1.6, 4.0)),
         crossing_xy=(float(x), float(y)),
     )  # fmt: skip
 
 
 def overtaking(town: Town, rng: Rng) -> Stage | None:
     """A vehicle parked in the lane is passed through the oncoming lane."""
-    stage = _stage(town, rng, find_route(town, rng, _on("street", "residential", straight=True, min_m=78.0)))
+    stage = _stage(town, rng, find_route(town, rng, _on("street", straight=True, min_m=78.0)))
     if stage is None:
         return None
     lane = stage.route.lanes[0]
@@ -223,13 +224,15 @@ def three_point_turn(town: Town, rng: Rng) -> Stage | None:
         return None
     lane = stage.route.lanes[0]
     (back,) = town.opposite(lane)
-    turn_at = stage.start_m + float(rng.uniform(10.0, 14.0))
+    # Late on the road, so that the way back is long enough for the rest of the scene.
+    stage.start_m = 0.55 * lane.curve.length
+    turn_at = stage.start_m + float(rng.uniform(5.0, 8.0))
     path, begin, end = three_point_path(lane.curve, back.curve, turn_at, lane.speed_mps)
     stage.ego_path = path
     stage.route = Route((lane,))
-    stage.planned = (lane.curve, back.curve)
-    stage.marks.append(("three_point_turn", begin - 1.0, end + 4.0, None))
-    stage.keep_clear.append((0.0, turn_at + 28.0))
+    stage.planned = (Curve(lane.curve.start, ((turn_at + 6.0, 0.0),)), back.curve)
+    stage.marks.append(("three_point_turn", begin - 1.0, end + 1.0, None))
+    stage.keep_clear.append((turn_at - 20.0, turn_at + 25.0))
     add_parked(stage, 0.5)
     add_walkers(stage, 4)
     return stage

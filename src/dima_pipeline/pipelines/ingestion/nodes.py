@@ -12,7 +12,8 @@ from dima_pipeline.storage.runtime import RuntimeConfig
 def ingest_recordings(dataroot: Path, config: IngestionConfig, runtime: RuntimeConfig) -> tuple[Any, ...]:
     """Tables (in the order of ``datasets.SceneTables``) and image shards of a dataroot."""
     with progress("Ingesting scenes") as report:
-        tables, shards = ingest(config, dataroot, runtime.staging("image_shards"), progress=report)
+        staging = runtime.staging("ingestion")
+        tables, shards = ingest(config, dataroot, staging, lambda now: report(now.num_done, now.num_total))
     return (
         tables.scenes,
         tables.samples,

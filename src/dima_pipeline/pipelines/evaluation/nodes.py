@@ -1,0 +1,105 @@
+"""Nodes of the ``evaluation`` pipeline."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from dima_pipeline.datasets import SceneTables
+from dima_pipeline.evaluation.config import EvaluationConfig
+from dima_pipeline.evaluation.latency import measure_latency
+from dima_pipeline.evaluation.pictures import choose_keyframes, draw_pictures, shard_images
+from dima_pipeline.evaluation.planners import plan_all
+from dima_pipeline.evaluation.plans import split_samples
+from dima_pipeline.evaluation.scores import compare, headline, score, summarise
+from dima_pipeline.evaluation.vqa import answer_questions
+from dima_pipeline.reporting.facts import ReportFacts
+from dima_pipeline.reporting.page import render_report
+from dima_pipeline.serving.bundle import PlannerBundle, read_card
+from dima_pipeline.storage.image_shards import ImageShards
+from dima_pipeline.storage.runtime import RuntimeConfig
+from dima_pipeline.storage.scene_reader import SceneReader
+from dima_pipeline.training.stages import load_planner, load_teacher
+
+PLANNER, CONTROL = "planner", "control"
+
+
+def plan_scenes(
+    planner_bundle: Path, control_bundle: Path, image_shards: Path, config: EvaluationConfig, *tables: pd.DataFrame
+) -> pd.DataFrame:
+    """Plans of the exported planners and of the baselines for every held-out keyframe."""
+    scenes = SceneTables(*tables)
+    bundles = {PLANNER: PlannerBundle.load(planner_bundle), CONTROL: PlannerBundle.load(control_bundle)}
+    reader = SceneReader(
+        scenes.samples, ImageShards(image_shards), command=bundles[PLANNER].card.facts["training"]["command"]
+    )
+    return plan_all(bundles, reader, scenes, config)
+
+
+def score_plans(
+    plans: pd.DataFrame, slice_members: pd.DataFrame, config: EvaluationConfig, *tables: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    """Scores a keyframe, their means by slice, the planner against the others, and the headline numbers."""
+    scenes = SceneTables(*tables)
+    scores = score(plans, scenes, config.metrics)
+    summaries = summarise(scores, scenes.samples, slice_members, config)
+    return scores, summaries, compare(scores, scenes.samples, PLANNER, config), headline(summaries)
+
+
+def time_planner(
+    planner_bundle: Path, image_shards: Path, samples: pd.DataFrame, config: EvaluationConfig
+) -> pd.DataFrame:
+    """Latency of the exported planner at batch 1."""
+    bundle = PlannerBundle.load(planner_bundle)
+    batch = SceneReader(samples, ImageShards(image_shards)).batch([samples["sample_token"].iloc[0]])
+    return measure_latency(bundle, batch, planner=PLANNER, num_runs=config.num_latency_runs)
+
+
+def question_teacher(
+    joint_model: Path, image_shards: Path, vqa_pairs: pd.DataFrame, config: EvaluationConfig, *tables: pd.DataFrame
+) -> pd.DataFrame:
+    """The teacher's answers to held-out questions, with its own and with another scene's BEAM tokens."""
+    scenes = SceneTables(*tables)
+    planner, training = load_planner(joint_model)
+    reader = SceneReader(scenes.samples, ImageShards(image_shards), command=training.window.command)
+    samples = split_samples(scenes, config.split)
+    teacher = load_teacher(joint_model)
+    return answer_questions(teacher, planner, reader, samples=samples, vqa_pairs=vqa_pairs, config=config)
+
+
+def picture_keyframes(
+    *,
+    plans: pd.DataFrame,
+    planning_scores: pd.DataFrame,
+    slice_members: pd.DataFrame,
+    image_shards: Path,
+    config: EvaluationConfig,
+    runtime: RuntimeConfig,
+    **tables: pd.DataFrame,
+) -> Path:
+    """Pictures of the worst, of typical and of long-tail keyframes."""
+    scenes = SceneTables(**tables)
+    samples = split_samples(scenes, config.split)
+    chosen = choose_keyframes(
+        planning_scores, samples, slice_members, planner=PLANNER, num_pictures=config.num_pictures
+    )
+    drawn = {"planners": [PLANNER, CONTROL], "scores": planning_scores}
+    images = shard_images(ImageShards(image_shards))
+    return draw_pictures(runtime.staging("pictures"), chosen, scenes, plans, images=images, **drawn)
+
+
+def write_report(
+    pictures: Path, planner_bundle: Path, config: EvaluationConfig, runtime: RuntimeConfig, **tables: pd.DataFrame
+) -> Path:
+    """The report page of the run."""
+    facts = ReportFacts(
+        title="Distilled planner",
+        dataset=", ".join(sorted(tables["scenes"]["location"].unique())),
+        licence=tables["scenes"].attrs["licence"],
+        pictures=pictures,
+        split=config.split,
+        identity={"training run": read_card(planner_bundle).facts["training"]["run"]},
+        **tables,
+    )
+    directory = runtime.staging("report")
+    render_report(facts, directory)
+    return directory
