@@ -5,7 +5,7 @@ import pytest
 
 from dima_pipeline.annotations import ANNOTATORS
 from dima_pipeline.annotations._planning import behavior, collisions, driven_action, manoeuvre_boxes
-from dima_pipeline.contracts.keyframes import keyframes
+from dima_pipeline.storage.keyframes import keyframes
 from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight
 
 

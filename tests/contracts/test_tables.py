@@ -73,5 +73,5 @@ def test_two_scenes_with_one_token_are_refused():
     row = {"scene_token": "s", "name": "scene-0001", "log_token": "l", "location": "x", "description": ""}
     row |= {"split": "train", "num_samples": 2, "first_timestamp_us": 0, "last_timestamp_us": 1}
     tables.Scenes.validate(pd.DataFrame([row]))
-    with pytest.raises(SchemaError, match="scene_token.*duplicate"):
+    with pytest.raises(SchemaError, match=r"scene_token.*duplicate"):
         tables.Scenes.validate(pd.DataFrame([row, row | {"name": "scene-0002"}]))

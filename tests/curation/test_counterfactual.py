@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dima_pipeline.contracts.keyframes import Keyframe, keyframes
 from dima_pipeline.curation.counterfactual import (
     MAX_BRAKING_MPS2,
     Answer,
@@ -19,6 +18,7 @@ from dima_pipeline.curation.counterfactual import (
     matters,
     overlaps,
 )
+from dima_pipeline.storage.keyframes import Keyframe, keyframes
 from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight
 
 LANES = [("centerline", [(-50, 0), (120, 0)])]

@@ -12,7 +12,8 @@ from dima_pipeline.contracts.tables import TrainingLog
 from dima_pipeline.distributed import ray_runtime
 from dima_pipeline.distributed.distill import distill
 from dima_pipeline.distributed.ray_runtime import launch, start_ray
-from dima_pipeline.training.config import RuntimeConfig, parse_distillation
+from dima_pipeline.storage.runtime import RuntimeConfig
+from dima_pipeline.training.config import parse_distillation
 from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.runtime import LocalRuntime
 from dima_pipeline.training.stages import load_planner, plan_stages, train_stage

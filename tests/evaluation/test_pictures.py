@@ -85,6 +85,7 @@ def test_pictures_show_the_paths_where_they_lie_and_say_what_is_missing(tmp_path
     assert entry["speed_mps"] == 5.0 and entry["command"] == "unknown"
     cameras = np.asarray(Image.open(directory / entry["cameras"]))
     assert cameras.shape == (2 * TILE[1] + GAP, 3 * TILE[0] + 2 * GAP, 3)
+    assert (cameras[TILE[1] : TILE[1] + GAP] == cameras[TILE[1], 0]).all(), "a gap between the rows"
     rows, columns = near(cameras, PLAN_COLOURS[0])
     middle = cameras.shape[1] / 2
     assert len(rows) > 50 and (rows > TILE[1] / 2).all() and (rows < TILE[1]).all(), "on the road, below the horizon"

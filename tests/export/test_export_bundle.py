@@ -76,7 +76,7 @@ def test_parity_notices_a_planner_that_is_not_the_exported_one(bundle_dir: Path)
 def test_a_planner_with_a_piece_of_an_llm_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     planner = with_adapter(fresh_planner("vad"))
     provenance = Provenance(licence="Apache-2.0", training={})
-    with pytest.raises(ValueError, match="'smuggled' is a peft.tuners.lora.LoraLayer"):
+    with pytest.raises(ValueError, match=r"'smuggled' is a peft\.tuners\.lora\.LoraLayer"):
         export_planner(
             planner, PLANNERS.parse("vad"), tmp_path / "bundle", image_size=IMAGE_SIZE, provenance=provenance
         )

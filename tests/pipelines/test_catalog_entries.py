@@ -60,7 +60,7 @@ def test_recordings_are_never_written_and_a_missing_root_says_what_to_set(tmp_pa
     assert "is no directory" in refused(RecordedRoot(dataroot=str(tmp_path / "nowhere")).load)
     root = RecordedRoot(dataroot=str(tmp_path))
     assert root.load() == tmp_path
-    with pytest.raises(DatasetError, match="never written|None"):
+    with pytest.raises(DatasetError, match=r"never written|None"):
         root.save(tmp_path)
 
 

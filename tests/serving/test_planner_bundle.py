@@ -124,7 +124,7 @@ def test_an_altered_model_is_refused(bundle_dir: Path) -> None:
 
 def test_a_directory_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     write_manifest(tmp_path, kind="images")
-    with pytest.raises(ValueError, match="'images'.*planner_bundle"):
+    with pytest.raises(ValueError, match=r"'images'.*planner_bundle"):
         PlannerBundle.load(tmp_path)
     write_manifest(tmp_path, kind=KIND)
     with pytest.raises(ValueError, match=r"lacks card\.json"):

@@ -14,6 +14,7 @@ from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.runtime import LocalRuntime
 from dima_pipeline.training.stages import (
     StageSpec,
+    build_model,
     is_finished,
     load_planner,
     load_teacher,
@@ -82,6 +83,14 @@ def test_control_and_joint_start_alike_and_part_by_what_the_teacher_adds(trained
     assert not any(name.startswith(("teacher", "surrogate", "distillation")) for name in first["control"])
     joint, control = (load_file(trained[stage].model_dir / "planner.safetensors") for stage in ("joint", "control"))
     assert not torch.equal(joint["see.weight"], control["see.weight"])
+
+
+def test_joint_and_control_start_from_the_pretrained_planner(trained, tables):
+    pretrained = load_file(trained["pretraining"].model_dir / "planner.safetensors")
+    for stage in ("joint", "control"):
+        model = build_model(trained[stage], parse_distillation(WITH_TEACHER), tables, (32, 32))
+        assert all(torch.equal(value, pretrained[name]) for name, value in model.planner.state_dict().items())
+        assert (model.teacher is None) == (stage == "control")
 
 
 def test_the_teacher_answers_after_it_was_loaded(trained):

@@ -53,7 +53,9 @@ def test_the_devkit_loads_every_scene_with_all_its_keyframes_and_sensors(nusc: N
     assert len(nusc.scene) == 18 and len(nusc.sample) == 18 * 26
     for sample in nusc.sample[::37]:
         assert set(sample["data"]) == {*CAMERAS, "LIDAR_TOP"}
-        assert all((world_root / nusc.get("sample_data", data)["filename"]).is_file() for data in sample["data"].values())
+        assert all(
+            (world_root / nusc.get("sample_data", data)["filename"]).is_file() for data in sample["data"].values()
+        )
     with Image.open(nusc.get_sample_data_path(nusc.sample[3]["data"]["CAM_FRONT"])) as image:
         assert image.size == (48, 27) and np.asarray(image).std() > 5
     chain = [nusc.scene[0]["first_sample_token"]]
@@ -128,7 +130,9 @@ def test_all_four_maps_load_with_every_layer_and_consistent_lanes(maps: dict[str
         assert any(row["is_intersection"] for row in known.road_segment)
         assert all(getattr(known, layer) for layer in ("walkway", "ped_crossing", "stop_line", "road_block"))
         for token in lanes[::9]:
-            shape = known.extract_polygon(next(r for r in known.lane + known.lane_connector if r["token"] == token)["polygon_token"])
+            shape = known.extract_polygon(
+                next(r for r in known.lane + known.lane_connector if r["token"] == token)["polygon_token"]
+            )
             assert shape.is_valid and shape.area > 5
 
 
@@ -188,7 +192,9 @@ def test_train_and_val_play_in_different_towns(nusc: NuScenes, world_root: Path)
         hosts = [
             town["split"]
             for town in towns
-            if town["location"] == location and town["x_min_m"] < x < town["x_max_m"] and town["y_min_m"] < y < town["y_max_m"]
+            if town["location"] == location
+            and town["x_min_m"] < x < town["x_max_m"]
+            and town["y_min_m"] < y < town["y_max_m"]
         ]
         assert hosts == [split_of(scene["name"])]
 
@@ -206,7 +212,9 @@ def test_every_event_is_planted_in_train_and_val(nusc: NuScenes, world_root: Pat
 
 def test_descriptions_say_what_happens(nusc: NuScenes) -> None:
     texts = [scene["description"] for scene in nusc.scene]
-    assert any("turn left" in text for text in texts) and any("Construction" in text or "construction" in text for text in texts)
+    assert any("turn left" in text for text in texts) and any(
+        "Construction" in text or "construction" in text for text in texts
+    )
 
 
 def test_the_can_bus_agrees_with_the_poses(nusc: NuScenes, world_root: Path) -> None:

@@ -83,10 +83,15 @@ def test_cameras_look_where_nuscenes_cameras_look() -> None:
     for camera in RIG:
         seen = [name for name, (x, y) in places.items() if camera.sees(np.array([[x, y, 1.5]], float))[0]]
         assert camera.channel in seen and len(seen) == 1
-        pixel, depth = project(image_from_ego(camera.intrinsics, camera.camera_from_ego), np.array([[*places[camera.channel], 1.5]], float))
+        pixel, depth = project(
+            image_from_ego(camera.intrinsics, camera.camera_from_ego), np.array([[*places[camera.channel], 1.5]], float)
+        )
         assert depth[0] > 15 and abs(pixel[0, 0] - 160) < 60 and abs(pixel[0, 1] - 97) < 4
     # Up is up: a higher point lies higher in the picture.
-    low, high = (project(image_from_ego(RIG[0].intrinsics, RIG[0].camera_from_ego), np.array([[20.0, 0, z]]))[0][0, 1] for z in (0, 3))
+    low, high = (
+        project(image_from_ego(RIG[0].intrinsics, RIG[0].camera_from_ego), np.array([[20.0, 0, z]]))[0][0, 1]
+        for z in (0, 3)
+    )
     assert high < low
 
 

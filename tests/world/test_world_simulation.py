@@ -66,7 +66,9 @@ def test_a_shifted_path_passes_what_blocks_the_lane() -> None:
     actors = [make_ego(straight_path(6.0, (shift,)), 5.0, ()), parked(60.0, -0.6)]
     tracks = simulate(actors, 18.0)
     assert not overlaps(actors, tracks)
-    assert tracks.poses[:, 0, 1].max() == pytest.approx(2.6, abs=0.1) and tracks.poses[-1, 0, 1] == pytest.approx(0, abs=0.1)
+    assert tracks.poses[:, 0, 1].max() == pytest.approx(2.6, abs=0.1) and tracks.poses[-1, 0, 1] == pytest.approx(
+        0, abs=0.1
+    )
 
 
 def test_the_ego_follows_a_leader_that_brakes_without_touching_it() -> None:

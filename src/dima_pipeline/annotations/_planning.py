@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float
 
 from dima_pipeline.annotations._view import Asked, View, is_asked, on_path
 from dima_pipeline.contracts.frames import EGO_LENGTH_M, EGO_WIDTH_M, NUM_FUTURE_STEPS, STEP_S
-from dima_pipeline.contracts.keyframes import Keyframe
 from dima_pipeline.contracts.scene_words import yes_no
 from dima_pipeline.geometry import boxes_overlap, ego_boxes, wrap_angle
+from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
 STANDING_MPS = 0.5

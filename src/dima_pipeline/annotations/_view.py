@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dima_pipeline.contracts.frames import CAMERAS, EGO_WIDTH_M
-from dima_pipeline.contracts.keyframes import Keyframe
 from dima_pipeline.contracts.scene_words import AHEAD_M, DIRECTIONS, directions, singular
 from dima_pipeline.geometry import distance_to_polyline, image_from_ego, project
+from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
 TAG_IMAGE_PX = (1600.0, 900.0)

@@ -15,8 +15,8 @@ from dima_pipeline.annotations._planning import behavior, planning
 from dima_pipeline.annotations._prediction import prediction
 from dima_pipeline.annotations._view import Asked, make_view
 from dima_pipeline.contracts.batch import VqaPair
-from dima_pipeline.contracts.keyframes import Keyframe, keyframes
 from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.storage.keyframes import Keyframe, keyframes
 
 
 @config_dataclass

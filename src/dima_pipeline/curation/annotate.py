@@ -14,13 +14,13 @@ import pandas as pd
 from pydantic import Field
 
 from dima_pipeline.annotations import ANNOTATORS, AnnotatorSpec
-from dima_pipeline.contracts.keyframes import keyframes
 from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
 from dima_pipeline.curation.answer_check import check_pairs
 from dima_pipeline.curation.scene_edits import EditConfig, scene_edit_rows
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.plugins import config_dataclass
 from dima_pipeline.slices import SLICES, SliceSpec
+from dima_pipeline.storage.keyframes import keyframes
 
 
 @config_dataclass

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from shapely import LineString, MultiLineString
 
 from dima_pipeline.contracts.frames import EGO_LENGTH_M, EGO_WIDTH_M, NUM_FUTURE_STEPS, STEP_S
-from dima_pipeline.contracts.keyframes import Keyframe
 from dima_pipeline.geometry import boxes_overlap, distance_to_polyline, ego_boxes, path_headings, wrap_angle
+from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
 NUM_TIMES = 2 * NUM_FUTURE_STEPS

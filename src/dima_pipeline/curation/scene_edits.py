@@ -13,7 +13,6 @@ from jaxtyping import Float
 from pydantic import Field
 
 from dima_pipeline.contracts.frames import NUM_FUTURE_STEPS, PERCEPTION_RANGE_M
-from dima_pipeline.contracts.keyframes import Keyframe
 from dima_pipeline.contracts.scene_words import DIRECTIONS, directions, singular
 from dima_pipeline.curation.counterfactual import (
     STEP_TIMES_S,
@@ -30,6 +29,7 @@ from dima_pipeline.curation.counterfactual import (
 )
 from dima_pipeline.geometry import boxes_overlap, distance_to_polyline, ego_boxes, wrap_angle
 from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
 SIZES_M = {"car": (4.6, 1.9), "truck": (7.0, 2.5)}

@@ -1,0 +1,1 @@
+"""What Ray executes: the stages of distillation."""

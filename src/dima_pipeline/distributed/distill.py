@@ -7,7 +7,8 @@ import pandas as pd
 
 from dima_pipeline.distributed.progress import Follow
 from dima_pipeline.distributed.ray_runtime import launch
-from dima_pipeline.training.config import DistillationConfig, RuntimeConfig
+from dima_pipeline.storage.runtime import RuntimeConfig
+from dima_pipeline.training.config import DistillationConfig
 from dima_pipeline.training.stages import plan_stages, training_log
 from dima_pipeline.training.windows import TrainingTables
 

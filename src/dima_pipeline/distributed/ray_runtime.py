@@ -25,7 +25,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from dima_pipeline.distributed.progress import Follow, follow
-from dima_pipeline.training.config import RuntimeConfig
+from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.stages import StageSpec, is_finished, train_stage
 
 QUIET = {

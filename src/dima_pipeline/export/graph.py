@@ -22,7 +22,7 @@ TEACHER_PACKAGES = ("transformers", "peft", "dima_pipeline.teachers")
 
 
 class PlannerGraph(nn.Module):
-    """``encode`` and ``plan`` in one call, arguments in the order of ``serving.bundle.INPUTS``."""
+    """``encode`` and ``plan`` in one call, arguments named as in ``serving.bundle.INPUTS``."""
 
     def __init__(self, planner: Planner) -> None:
         super().__init__()
@@ -30,6 +30,7 @@ class PlannerGraph(nn.Module):
 
     def forward(
         self,
+        *,
         images: UInt8[Tensor, "B C H W 3"],
         image_from_ego: Float[Tensor, "B C 3 4"],
         camera_valid: Bool[Tensor, "B C"],
@@ -60,7 +61,7 @@ def write_onnx(planner: Planner, path: Path, image_size: tuple[int, int]) -> int
     with quiet():
         program = torch.onnx.export(
             module,
-            example_inputs(planner, image_size),
+            kwargs=example_inputs(planner, image_size),
             dynamo=True,
             input_names=list(INPUTS),
             output_names=list(OUTPUTS),
@@ -86,7 +87,7 @@ def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def example_inputs(planner: Planner, image_size: tuple[int, int]) -> tuple[Tensor, ...]:
+def example_inputs(planner: Planner, image_size: tuple[int, int]) -> dict[str, Tensor]:
     """Inputs that fix all shapes but the batch."""
     device = next(_as_module(planner).parameters()).device
     inputs = (
@@ -98,7 +99,7 @@ def example_inputs(planner: Planner, image_size: tuple[int, int]) -> tuple[Tenso
         torch.zeros(EXPORT_BATCH, planner.num_bev_cells, planner.token_dim),
         torch.ones(EXPORT_BATCH, dtype=torch.bool),
     )
-    return tuple(tensor.to(device) for tensor in inputs)
+    return {name: tensor.to(device) for name, tensor in zip(INPUTS, inputs, strict=True)}
 
 
 def refuse_teacher(planner: Planner) -> None:

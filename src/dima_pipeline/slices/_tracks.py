@@ -9,8 +9,8 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from dima_pipeline.contracts.frames import EGO_CENTER_AHEAD_M, EGO_LENGTH_M
-from dima_pipeline.contracts.keyframes import ego_paths_by_sample, ego_speeds
 from dima_pipeline.geometry import distance_to_polyline, rotation_from_quaternion, yaw_from_rotation
+from dima_pipeline.storage.keyframes import ego_paths_by_sample, ego_speeds
 
 Array = np.ndarray
 FRONT_M = EGO_CENTER_AHEAD_M + EGO_LENGTH_M / 2

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from dima_pipeline.contracts.keyframes import ego_paths_by_sample
 from dima_pipeline.plugins import config_dataclass
 from dima_pipeline.slices._tracks import by_sample
+from dima_pipeline.storage.keyframes import ego_paths_by_sample
 
 
 @config_dataclass

@@ -1,0 +1,1 @@
+"""Training: objective, windows, the one loop, checkpoints and stages; knows no Ray."""

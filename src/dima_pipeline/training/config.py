@@ -1,5 +1,4 @@
-"""The parameters of distillation: what decides the result (``DistillationConfig``) and what only executes it
-(``RuntimeConfig``, never part of a digest)."""
+"""The parameters of distillation: all that decides its result (``storage.runtime`` holds what only executes it)."""
 
 import hashlib
 import json
@@ -62,23 +61,6 @@ class DistillationConfig:
     window: WindowConfig = Field(default_factory=WindowConfig)
     pretraining: StageConfig = Field(default_factory=StageConfig)
     joint: StageConfig = Field(default_factory=StageConfig)
-
-
-@config_dataclass
-class RuntimeConfig:
-    """The YAML key ``runtime``: how training is executed."""
-
-    work_dir: str
-    """Checkpoints, logs and unfinished results; outside of everything DVC owns."""
-    num_workers: PositiveInt = 1
-    threads_per_worker: PositiveInt = 1
-    device: Literal["cpu", "cuda"] = "cpu"
-    num_cpus: PositiveInt | None = None
-    """CPUs Ray may use on this machine (all where None); ignored on a cluster."""
-    max_failures: Annotated[int, Field(ge=0)] = 2
-    object_store_mb: Annotated[int, Field(ge=80)] = 200
-    use_dashboard: bool = False
-    """On the loopback interface, with Ray's token authentication."""
 
 
 def parse_distillation(value: Any) -> DistillationConfig:

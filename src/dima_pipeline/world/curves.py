@@ -6,6 +6,7 @@ come from one road axis without resampling.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -13,6 +14,8 @@ from jaxtyping import Float
 from dima_pipeline.geometry import wrap_angle
 
 Array = np.ndarray
+Numbers = Any
+"""An array or a single number."""
 Pose = tuple[float, float, float]
 
 
@@ -34,7 +37,7 @@ class Curve:
         rows = [(0.0, *self.start)]
         for length, curvature in self.pieces:
             distance, x, y, yaw = rows[-1]
-            dx, dy, turn = _advance(np.float64(length), np.float64(curvature), yaw)
+            dx, dy, turn = _advance(length, curvature, yaw)
             rows.append((distance + length, x + float(dx), y + float(dy), yaw + float(turn)))
         return np.array(rows)
 
@@ -75,7 +78,7 @@ class Curve:
         """The same curve driven the other way."""
         x, y, yaw = self.end
         pieces = tuple((length, -curvature) for length, curvature in reversed(self.pieces))
-        return Curve((x, y, float(wrap_angle(np.float64(yaw + np.pi)))), pieces)
+        return Curve((x, y, float(wrap_angle(np.array(yaw + np.pi)))), pieces)
 
     def polyline(self, arc_step_m: float = 2.0) -> Float[Array, "N 2"]:
         """Points: the ends of straight pieces, and steps of at most ``arc_step_m`` on arcs."""
@@ -86,7 +89,7 @@ class Curve:
         return self.poses(np.array(along))[:, :2]
 
 
-def _advance(length: Array, curvature: Array, yaw: Array | float) -> tuple[Array, Array, Array]:
+def _advance(length: Numbers, curvature: Numbers, yaw: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Displacement x, y and turn after ``length`` on a circle of ``curvature``, starting at heading ``yaw``."""
     turn = length * curvature
     # sin(turn/2)/(turn/2) is finite at zero curvature: the chord formula covers line and arc alike.
@@ -100,7 +103,7 @@ def join(start: Pose, end: Pose, max_radius_m: float = np.inf) -> Curve:
     The headings either agree, with ``end`` straight ahead, or differ by an angle of less than 180 degrees whose two
     straight lines meet ahead of ``start`` and behind ``end``; anything else raises ``ValueError``.
     """
-    turn = float(wrap_angle(np.float64(end[2] - start[2])))
+    turn = float(wrap_angle(np.array(end[2] - start[2])))
     dx, dy = end[0] - start[0], end[1] - start[1]
     forward = dx * np.cos(start[2]) + dy * np.sin(start[2])
     left = -dx * np.sin(start[2]) + dy * np.cos(start[2])

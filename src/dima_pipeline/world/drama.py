@@ -14,7 +14,7 @@ from dima_pipeline.world.staging import Stage, drop_overlapping_starts
 from dima_pipeline.world.truth import Interval, find_intervals
 
 ATTEMPTS = 40
-LIGHTS = (("day", 0.6), ("dusk", 0.15), ("night", 0.25))
+LIGHTS = (("day", 0.65), ("dusk", 0.15), ("night", 0.2))
 RAIN = 0.2
 
 

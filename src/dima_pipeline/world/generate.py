@@ -28,6 +28,7 @@ def generate(
     train_names: Sequence[str],
     val_names: Sequence[str],
     num_workers: int = 1,
+    *,
     progress: Progress | None = None,
 ) -> None:
     """Write a complete root into the empty ``directory``; equal configurations and names give equal bytes.
@@ -36,7 +37,9 @@ def generate(
     ``num_workers`` processes record scenes (1: this one). ``progress(done, total)`` is called as scenes come in.
     Raises ``ValueError`` for a directory that is not empty, too few names, or a seed without a good scene.
     """
-    write_root(config, directory, scene_jobs(config, train_names, val_names), num_workers=num_workers, progress=progress)
+    write_root(
+        config, directory, scene_jobs(config, train_names, val_names), num_workers=num_workers, progress=progress
+    )
 
 
 def write_root(
@@ -87,7 +90,9 @@ def play_scene(config: WorldConfig, job: SceneJob) -> Drama:
     return play(recipe_name(job.split, job.index), towns, rng, config.num_keyframes)
 
 
-def record_scene(config: WorldConfig, directory: str, job: SceneJob, *, with_images: bool = True) -> dict[str, list[Row]]:
+def record_scene(
+    config: WorldConfig, directory: str, job: SceneJob, *, with_images: bool = True
+) -> dict[str, list[Row]]:
     """Simulate and record one scene; runs in a worker."""
     renderer = _renderer(config.image_width, config.image_height) if with_images else None
     return record(config, job, play_scene(config, job), Path(directory), renderer)

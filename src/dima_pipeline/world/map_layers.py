@@ -73,7 +73,7 @@ class _TownLayers:
         return tokens
 
     def _polygon(self, exterior: np.ndarray, *key: object, holes: list[np.ndarray] | None = None) -> str:
-        row = {"token": self.token("polygon", *key), "exterior_node_tokens": self._nodes(exterior, *key)}
+        row: Row = {"token": self.token("polygon", *key), "exterior_node_tokens": self._nodes(exterior, *key)}
         row["holes"] = [{"node_tokens": self._nodes(hole, *key, n)} for n, hole in enumerate(holes or [])]
         self.layers["polygon"].append(row)
         return str(row["token"])
@@ -82,7 +82,7 @@ class _TownLayers:
         return self._polygon(ring(shape.exterior.coords), *key, holes=[ring(hole.coords) for hole in shape.interiors])
 
     def _line(self, points: np.ndarray, *key: object) -> str:
-        row = {"token": self.token("line", *key), "node_tokens": self._nodes(points, *key)}
+        row: Row = {"token": self.token("line", *key), "node_tokens": self._nodes(points, *key)}
         self.layers["line"].append(row)
         return str(row["token"])
 
@@ -91,11 +91,11 @@ class _TownLayers:
         tokens = [self._shape(part, "drivable", index) for index, part in enumerate(parts)]
         self.layers["drivable_area"].append({"token": self.token("drivable"), "polygon_tokens": tokens})
         for index, part in enumerate(polygons(self.town.walkway)):
-            row = {"token": self.token("walkway", index), "polygon_token": self._shape(part, "walkway", index)}
-            self.layers["walkway"].append(row)
+            polygon = self._shape(part, "walkway", index)
+            self.layers["walkway"].append({"token": self.token("walkway", index), "polygon_token": polygon})
         for index, lot in enumerate(self.town.carparks):
             polygon = self._polygon(lot, "carpark", index)
-            row = {"token": self.token("carpark", index), "polygon_token": polygon, "orientation": 0.0}
+            row: Row = {"token": self.token("carpark", index), "polygon_token": polygon, "orientation": 0.0}
             self.layers["carpark_area"].append({**row, "road_block_token": ""})
 
     def _roads(self) -> None:
@@ -159,16 +159,20 @@ class _TownLayers:
             self.layers["lane_connector"].append(row)
             return
         ends = self._ends(lane.curve, (-half, half), "lane", lane.name)
-        empty = {"left_lane_divider_segments": [], "right_lane_divider_segments": []}
+        empty: Row = {"left_lane_divider_segments": [], "right_lane_divider_segments": []}
         self.layers["lane"].append({**row, "lane_type": "CAR", **ends, **empty})
 
     def _crossings_and_stops(self) -> None:
         for crossing in self.town.crossings:
             polygon = self._polygon(crossing.polygon, "crossing", crossing.name)
-            row = {"token": self.token("crossing", crossing.name), "polygon_token": polygon}
-            self.layers["ped_crossing"].append({**row, "road_segment_token": self.token("segment", crossing.road)})
+            segment = self.token("segment", crossing.road)
+            known = {"token": self.token("crossing", crossing.name), "polygon_token": polygon}
+            self.layers["ped_crossing"].append({**known, "road_segment_token": segment})
         for line in self.town.stop_lines:
-            row = {"token": self.token("stop", line.name), "polygon_token": self._polygon(line.polygon, "stop", line.name)}
+            row: Row = {
+                "token": self.token("stop", line.name),
+                "polygon_token": self._polygon(line.polygon, "stop", line.name),
+            }
             row |= {"stop_line_type": "STOP_SIGN", "ped_crossing_tokens": [], "traffic_light_tokens": []}
             self.layers["stop_line"].append({**row, "road_block_token": self.token("block", line.road, line.name[-1])})
 

@@ -177,7 +177,8 @@ def _along_arc(curve: Curve, fraction: Float[Array, "N"]) -> Float[Array, "N 3"]
     turn = fraction * length * curvature
     radius = 1 / curvature
     return np.stack(
-        [x + radius * (np.sin(yaw + turn) - np.sin(yaw)), y - radius * (np.cos(yaw + turn) - np.cos(yaw)), yaw + turn], -1
+        [x + radius * (np.sin(yaw + turn) - np.sin(yaw)), y - radius * (np.cos(yaw + turn) - np.cos(yaw)), yaw + turn],
+        -1,
     )
 
 

@@ -3,13 +3,21 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from dima_pipeline.geometry import invert_rigid, quaternion_from_yaw, rigid, rotation_from_quaternion, to_frame, wrap_angle
+from dima_pipeline.geometry import (
+    invert_rigid,
+    quaternion_from_yaw,
+    rigid,
+    rotation_from_quaternion,
+    to_frame,
+    wrap_angle,
+)
 from dima_pipeline.world.can_bus import write_can_bus
 from dima_pipeline.world.categories import attribute
 from dima_pipeline.world.config import WorldConfig
@@ -55,7 +63,9 @@ def token(*parts: object) -> str:
     return hashlib.md5("/".join(map(str, parts)).encode(), usedforsecurity=False).hexdigest()
 
 
-def record(config: WorldConfig, job: SceneJob, drama: Drama, directory: Path, renderer: Renderer | None) -> dict[str, list[Row]]:
+def record(
+    config: WorldConfig, job: SceneJob, drama: Drama, directory: Path, renderer: Renderer | None
+) -> dict[str, list[Row]]:
     """Write the files of a scene below ``directory`` and return its rows by table.
 
     Without a renderer the images are left black: only the geometry is of interest then.
@@ -118,7 +128,7 @@ class _Recorder:
         )  # fmt: skip
         for camera in self.rig:
             self._sensor_row(camera.channel, camera.translation, camera.rotation_wxyz, camera.intrinsics.tolist())
-        wxyz = tuple(float(v) for v in quaternion_from_yaw(np.float64(LIDAR_YAW_RAD)))
+        wxyz = tuple(float(v) for v in quaternion_from_yaw(np.array(LIDAR_YAW_RAD)))
         self._sensor_row("LIDAR_TOP", LIDAR_TRANSLATION, wxyz, [])
 
     def _sensor_row(self, channel: str, place: Any, rotation: Any, intrinsics: list[list[float]]) -> None:
@@ -144,12 +154,12 @@ class _Recorder:
         if self.renderer is not None:
             self.renderer.set_boxes([*boxes, *self.houses])
         for camera in self.rig:
-            self._data_row(index, camera.channel, "jpg", lambda path, c=camera: self._photograph(path, c, ego))
+            self._data_row(index, camera.channel, "jpg", partial(self._photograph, camera, ego))
         self._data_row(index, "LIDAR_TOP", "pcd.bin", lambda path: path.write_bytes(points.tobytes()))
         noted = zip(targets, levels, counts, strict=True)
         return {box.instance_id: {"box": box, "level": int(level), "num": int(num)} for box, level, num in noted}
 
-    def _photograph(self, path: Path, camera: Camera, ego: Array) -> None:
+    def _photograph(self, camera: Camera, ego: Array, path: Path) -> None:
         width, height = camera.size
         pixels = np.zeros((height, width, 3), np.uint8)
         if self.renderer is not None:
@@ -179,7 +189,7 @@ class _Recorder:
         write(self.directory / file)
         x, y, yaw = (float(v) for v in self.ego_poses[index])
         pose = self.token("pose", channel, index)
-        quaternion = [float(q) for q in quaternion_from_yaw(np.float64(yaw))]
+        quaternion = [float(q) for q in quaternion_from_yaw(np.array(yaw))]
         self.add("ego_pose", token=pose, timestamp=time, rotation=quaternion, translation=[x, y, 0.0])
         is_image = ending == "jpg"
         self.add(
@@ -218,7 +228,7 @@ class _Recorder:
             instance_token=self.token("instance", actor.name), visibility_token=str(noted["level"]),
             attribute_tokens=[token("attribute", name)] if name else [],
             translation=[float(v) for v in box.center], size=[width, length, height],
-            rotation=[float(q) for q in quaternion_from_yaw(np.float64(box.yaw))],
+            rotation=[float(q) for q in quaternion_from_yaw(np.array(box.yaw))],
             num_lidar_pts=noted["num"], num_radar_pts=0,
         )  # fmt: skip
 

@@ -194,7 +194,11 @@ class Town:
 
     def opposite(self, lane: Lane) -> list[Lane]:
         """Lanes of the same road in the other direction."""
-        return [other for other in self.lanes.values() if other.road == lane.road != "" and other.is_forward != lane.is_forward]
+        return [
+            other
+            for other in self.lanes.values()
+            if other.road == lane.road != "" and other.is_forward != lane.is_forward
+        ]
 
     def stop_line_of(self, lane: Lane) -> StopLine | None:
         """The stop line at the end of a lane."""

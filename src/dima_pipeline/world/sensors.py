@@ -97,7 +97,11 @@ def cast_rays(
     away = boxes[:, :3] - origin
     center = (cos * away[:, 0] + sin * away[:, 1], -sin * away[:, 0] + cos * away[:, 1], away[:, 2])
     x, y, z = directions.T
-    rays = (cos[:, None] * x + sin[:, None] * y, cos[:, None] * y - sin[:, None] * x, np.broadcast_to(z, (len(boxes), len(z))))
+    rays = (
+        cos[:, None] * x + sin[:, None] * y,
+        cos[:, None] * y - sin[:, None] * x,
+        np.broadcast_to(z, (len(boxes), len(z))),
+    )
     enter, leave = np.zeros((len(boxes), len(x))), np.full((len(boxes), len(x)), np.inf)
     for axis in range(3):
         with np.errstate(divide="ignore", invalid="ignore"):

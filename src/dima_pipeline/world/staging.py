@@ -198,7 +198,9 @@ def try_driver(stage: Stage, lane: Lane, along_m: float) -> None:
     """Add a background vehicle of a random kind where there is room."""
     x, y, _ = beside(lane.curve, along_m, 0.0)
     category = str(
-        stage.rng.choice(["vehicle.car", "vehicle.truck", "vehicle.bus.rigid", "vehicle.motorcycle"], p=[0.72, 0.12, 0.06, 0.1])
+        stage.rng.choice(
+            ["vehicle.car", "vehicle.truck", "vehicle.bus.rigid", "vehicle.motorcycle"], p=[0.72, 0.12, 0.06, 0.1]
+        )
     )
     if is_free(stage, x, y, 6.0):
         place_driver(stage, lane, along_m, category)

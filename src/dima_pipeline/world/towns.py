@@ -236,7 +236,8 @@ def _outline(grid: _Grid, node: Node) -> np.ndarray:
         yaw = direction * np.pi / 2
         turn = np.array([[np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]])
         points.append(np.array(local) @ turn.T)
-    outline = np.concatenate(points) + [grid.xs[node[1]], grid.ys[node[0]]]
+    middle = np.array([grid.xs[node[1]], grid.ys[node[0]]])
+    outline = np.concatenate(points) + middle
     hull = Polygon(outline).buffer(0)
     return np.array(hull.exterior.coords)[:-1]
 
@@ -340,7 +341,9 @@ def _minor_is_row(grid: _Grid, node: Node) -> bool:
     return node[1] in (0, SIZE - 1)
 
 
-def _build_carparks(roads: dict[str, Road], drivable: Polygon | MultiPolygon, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+def _build_carparks(
+    roads: dict[str, Road], drivable: Polygon | MultiPolygon, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
     """One open lot beside a straight road, where one fits."""
     names = list(roads)
     for index in rng.permutation(len(names)):

@@ -111,7 +111,11 @@ def _crossed(actors: list[Actor], tracks: Tracks) -> list[Interval]:
         if actor.intention not in ("crossing_pedestrian", "jaywalker"):
             continue
         near = np.linalg.norm(tracks.poses[:, index, :2] - tracks.poses[:, 0, :2], axis=1) < 45.0
-        walks = [run for run in runs((tracks.speeds[:, index] > 0.1) & near) if tracks.times_s[run[1]] > tracks.times_s[run[0]] + 1]
+        walks = [
+            run
+            for run in runs((tracks.speeds[:, index] > 0.1) & near)
+            if tracks.times_s[run[1]] > tracks.times_s[run[0]] + 1
+        ]
         for first, last in walks[:1]:
             found.append(_interval(actor.intention, tracks, first, last, actor))
     return found

@@ -79,16 +79,20 @@ def picture_keyframes(
     """Pictures of the worst, of typical and of long-tail keyframes."""
     scenes = SceneTables(**tables)
     samples = split_samples(scenes, config.split)
-    chosen = choose_keyframes(
-        planning_scores, samples, slice_members, planner=PLANNER, num_pictures=config.num_pictures
+    chosen = choose_keyframes(planning_scores, samples, slice_members, planner=PLANNER, num_pictures=config.num_pictures)
+    return draw_pictures(
+        runtime.staging("pictures"),
+        chosen,
+        scenes,
+        plans,
+        planners=[PLANNER, CONTROL],
+        scores=planning_scores,
+        images=shard_images(ImageShards(image_shards)),
     )
-    drawn = {"planners": [PLANNER, CONTROL], "scores": planning_scores}
-    images = shard_images(ImageShards(image_shards))
-    return draw_pictures(runtime.staging("pictures"), chosen, scenes, plans, images=images, **drawn)
 
 
 def write_report(
-    pictures: Path, planner_bundle: Path, config: EvaluationConfig, runtime: RuntimeConfig, **tables: pd.DataFrame
+    *, pictures: Path, planner_bundle: Path, config: EvaluationConfig, runtime: RuntimeConfig, **tables: pd.DataFrame
 ) -> Path:
     """The report page of the run."""
     facts = ReportFacts(

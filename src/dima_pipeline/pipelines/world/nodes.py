@@ -20,4 +20,4 @@ def generate_world(config: WorldConfig, runtime: RuntimeConfig) -> tuple[Path, p
     with progress("Generating scenes") as report:
         generate(config, staged, train_names, val_names, num_workers=runtime.num_processes, progress=report)
     write_manifest(staged, kind="dataroot")
-    return staged, pd.DataFrame(json.loads((staged / "world_truth.json").read_text()))
+    return staged, pd.DataFrame(json.loads((staged / config.version / "world_truth.json").read_text()))

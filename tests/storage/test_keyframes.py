@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from dima_pipeline.contracts import tables as contract
-from dima_pipeline.contracts.keyframes import ego_speeds, keyframes, seen
+from dima_pipeline.storage.keyframes import ego_speeds, keyframes, seen
 from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight
 
 DRIVE = HandScene(
