@@ -102,7 +102,7 @@ class SpatialLifting(nn.Module):
         height, width = self.image_size
         safe = depth.clamp(min=MIN_DEPTH_M)
         where = torch.stack([u / safe / width, v / safe / height], -1) * 2 - 1
-        inside = (where.abs() < 1).all(-1) & (depth > MIN_DEPTH_M) & valid
+        inside = (where.abs() < 1).all(-1) & (depth > MIN_DEPTH_M)
         return where.clamp(-2, 2), inside.to(where.dtype)
 
 

@@ -79,7 +79,8 @@ def picture_keyframes(
     """Pictures of the worst, of typical and of long-tail keyframes."""
     scenes = SceneTables(**tables)
     samples = split_samples(scenes, config.split)
-    chosen = choose_keyframes(planning_scores, samples, slice_members, planner=PLANNER, num_pictures=config.num_pictures)
+    number = config.num_pictures
+    chosen = choose_keyframes(planning_scores, samples, slice_members, planner=PLANNER, num_pictures=number)
     return draw_pictures(
         runtime.staging("pictures"),
         chosen,
@@ -102,7 +103,7 @@ def write_report(
         pictures=pictures,
         split=config.split,
         identity={"training run": read_card(planner_bundle).facts["training"]["run"]},
-        **tables,
+        **tables,  # type: ignore[arg-type]  # the pipeline names them one by one
     )
     directory = runtime.staging("report")
     render_report(facts, directory)
