@@ -14,7 +14,7 @@ from torch import nn
 from dima_pipeline.contracts.batch import SceneWindow, TrainingBatch
 from dima_pipeline.training import loop
 from dima_pipeline.training.config import StageConfig
-from dima_pipeline.training.loop import LOG, Run, build_optimizer, fit, learning_rate, read_log
+from dima_pipeline.training.loop import LOG, Run, build_optimizer, fit, read_log, schedule
 from dima_pipeline.training.runtime import LocalRuntime, mean_terms
 from scene_batches import make_edits, make_scene_batch, make_targets
 
@@ -214,8 +214,8 @@ def test_only_every_nth_step_and_the_last_are_logged(tmp_path):
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():
-    stage = StageConfig(num_steps=10, learning_rate=1.0, warmup_steps=4)
-    rates = [learning_rate(step, stage) for step in range(11)]
+    stage = StageConfig(num_steps=10, warmup_steps=4)
+    rates = [schedule(step, stage) for step in range(11)]
     assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert all(after < before for before, after in pairwise(rates[4:]))
     assert rates[7] == pytest.approx(0.5) and rates[10] == pytest.approx(0)
@@ -225,7 +225,16 @@ def test_vectors_do_not_decay_and_frozen_weights_are_no_ones_business():
     model = Model()
     model.net[3].requires_grad_(False)
     groups = build_optimizer(model, StageConfig(weight_decay=0.3)).param_groups
-    assert [(group["weight_decay"], len(group["params"])) for group in groups] == [(0.3, 1), (0.0, 3)]
+    assert sorted((group["weight_decay"], len(group["params"])) for group in groups) == [(0.0, 3), (0.3, 1)]
+
+
+def test_a_part_of_the_model_can_have_a_learning_rate_of_its_own():
+    model = torch.nn.ModuleDict({"planner": torch.nn.Linear(2, 2), "teacher": torch.nn.Linear(2, 2, bias=False)})
+    stage = StageConfig(learning_rate=1e-3, learning_rates={"teacher": 3e-3}, weight_decay=0.1)
+    groups = build_optimizer(model, stage).param_groups
+    rates = {id(parameter): group["peak_lr"] for group in groups for parameter in group["params"]}
+    assert rates[id(model["teacher"].weight)] == 3e-3
+    assert rates[id(model["planner"].weight)] == rates[id(model["planner"].bias)] == 1e-3
 
 
 def test_terms_are_averaged_over_the_workers_that_have_them_and_one_nan_spoils_the_mean():

@@ -31,10 +31,12 @@ class QFormer(nn.Module):
     ) -> None:
         super().__init__()
         self.is_grid = is_grid
-        self.queries = nn.Parameter(torch.randn(num_queries, dim))
+        # Small beside what they read, and so are the branches' scales left at 1: an output is about the scene from the
+        # start. Otherwise all scenes look alike to the LLM, and it learns to answer without them.
+        self.queries = nn.Parameter(0.1 * torch.randn(num_queries, dim))
         self.nothing = nn.Parameter(torch.randn(1, 1, dim))
         self.read = nn.Sequential(nn.Linear(token_dim, dim), nn.LayerNorm(dim))
-        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads) for _ in range(depth))
+        self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, branch_scale=1.0) for _ in range(depth))
         self.write = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, output_dim), nn.LayerNorm(output_dim))
 
     def forward(

@@ -116,8 +116,13 @@ class CausalLmTeacher(nn.Module):
         )
 
     def forward(self, beam: BeamTokens, text: TextBatch | None) -> TeacherOutput:
-        """Features of the scene and the teacher's plan, and with ``text`` how well it answers."""
+        """Features of the scene and the teacher's plan, and with ``text`` how well it answers.
+
+        ``text`` holds the same number of pairs for every sample, sample by sample; the scene is read once for them all.
+        """
         scene, places = self.embed_scene(beam)
+        num_each = 1 if text is None else len(text.input_ids) // len(scene)
+        scene = scene.repeat_interleave(num_each, 0)
         embeddings, attended, length = scene, scene.new_ones(scene.shape[:2], dtype=torch.bool), 0
         if text is not None:
             length = text.input_ids.shape[1]
@@ -125,7 +130,8 @@ class CausalLmTeacher(nn.Module):
             embeddings = torch.cat([scene, words], 1)
             attended = torch.cat([attended, text.attention_mask], 1)
         hidden, logits = self.language_model(embeddings, attended, length + 1)
-        features = {name: self.feature_norm(hidden[:, place]) for name, place in places.items()}
+        # The scene comes before the text, so all pairs of a sample share its features.
+        features = {name: self.feature_norm(hidden[::num_each, place]) for name, place in places.items()}
         ego_features = self.to_ego_features(features["ego"][:, 0])
         loss, accuracy = (None, None) if text is None else _answer_loss(logits[:, :-1], text.labels)
         return TeacherOutput(

@@ -39,6 +39,10 @@ class StageConfig:
     batch_size: PositiveInt = 8
     """Samples a step over all workers together."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rates: dict[Literal["planner", "teacher", "surrogates"], Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict
+    )
+    """Of parts that need another one: a random teacher wants more than a planner that is already trained."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     clip_norm: Annotated[float, Field(gt=0)] = 5.0

@@ -121,9 +121,9 @@ class _Trainer:
     def step(self, step: int, batch: TrainingBatch) -> dict[str, float]:
         """One optimiser step; the mean terms over all workers, ``learning_rate`` and ``gradient_norm`` among them."""
         stage = self.run.stage
-        rate = learning_rate(step, stage)
+        share = schedule(step, stage)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = share * group["peak_lr"]
         self._seed(step)
         before = [buffer.clone() for buffer in self.model.buffers()]
         self.wrapped.train()
@@ -142,7 +142,7 @@ class _Trainer:
             for buffer, value in zip(self.model.buffers(), before, strict=True):
                 buffer.copy_(value)
             self._count_bad_step(step, terms)
-        return {**terms, "gradient_norm": norm, "learning_rate": rate}
+        return {**terms, "gradient_norm": norm, "learning_rate": share * stage.learning_rate}
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
@@ -171,21 +171,31 @@ class _Trainer:
 
 
 def build_optimizer(model: torch.nn.Module, stage: StageConfig) -> torch.optim.AdamW:
-    """AdamW over all trainable parameters; biases, norms and other vectors do not decay."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": stage.weight_decay},
-        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=stage.learning_rate)
+    """AdamW over all trainable parameters; biases, norms and other vectors do not decay.
+
+    Each group has a ``peak_lr``: that of the part of the model its parameters belong to, else ``learning_rate``.
+    """
+    rates = {str(part): rate for part, rate in stage.learning_rates.items()}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            decay = stage.weight_decay if parameter.ndim >= 2 else 0.0
+            rate = rates.get(name.partition(".")[0], stage.learning_rate)
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {"params": parameters, "lr": rate, "peak_lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+    )
 
 
-def learning_rate(step: int, stage: StageConfig) -> float:
-    """Linear warm-up, then a cosine down to zero after the last step."""
+def schedule(step: int, stage: StageConfig) -> float:
+    """Share of the peak learning rate: linear warm-up, then a cosine down to zero after the last step."""
     if step < stage.warmup_steps:
-        return stage.learning_rate * (step + 1) / stage.warmup_steps
+        return (step + 1) / stage.warmup_steps
     done = (step - stage.warmup_steps) / max(stage.num_steps - stage.warmup_steps, 1)
-    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _prefetch(data: Batches, sampler: Sampler, steps: range, runtime: Runtime) -> Iterator[tuple[int, TrainingBatch]]:

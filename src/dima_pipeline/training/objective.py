@@ -57,6 +57,8 @@ class ObjectiveConfig:
     weights: Annotated[dict[str, float], AfterValidator(check_weights)] = Field(default_factory=dict)
     """By term (``teacher/vqa``) or group (``planning``, ``surrogate/scene_editing``); the most specific one counts,
     then ``DEFAULT_WEIGHTS``."""
+    num_questions: int = Field(default=1, ge=1)
+    """Questions a sample and step; the scene is read once for them all."""
     distillation: Literal["kl", "smooth_l1", "cosine"] = "kl"
     temperature: float = Field(default=1.0, gt=0)
     """Of the softmax over channels (kl only)."""
@@ -180,7 +182,8 @@ class JointObjective(nn.Module):
         is_wanted = is_shared or any(weighing[t] > 0 for t in ("teacher/trajectory_l1", "distillation/ego"))
         if not asks_questions and not is_wanted:
             return None, {}
-        text = self.teacher.tokenize(choose_pairs(batch.pairs, generator)) if asks_questions else None
+        asking = [own for own in batch.pairs for _ in range(self.config.num_questions)]
+        text = self.teacher.tokenize(choose_pairs(asking, generator)) if asks_questions else None
         answer = self.teacher(beam, text)
         accuracy = answer.language_accuracy
         return answer, {} if accuracy is None else {"metric/answer_token_accuracy": accuracy}
@@ -245,18 +248,9 @@ def foresee(planner: Planner, window: SceneWindow, memory: BevMemory) -> Float[T
 
 
 def choose_pairs(pairs: Sequence[Sequence[VqaPair]], generator: Generator) -> list[VqaPair | None]:
-    """One pair a sample: a category first, each alike, then a pair of it; perception would drown the others else."""
-    drawn = torch.rand(len(pairs), 2, generator=generator, device=generator.device).tolist()
-    chosen: list[VqaPair | None] = []
-    for own, (first, second) in zip(pairs, drawn, strict=True):
-        categories = sorted({pair.category for pair in own})
-        if not categories:
-            chosen.append(None)
-            continue
-        category = categories[int(first * len(categories))]
-        matching = [pair for pair in own if pair.category == category]
-        chosen.append(matching[int(second * len(matching))])
-    return chosen
+    """One pair each, all alike; None where there is none."""
+    drawn = torch.rand(len(pairs), generator=generator, device=generator.device).tolist()
+    return [own[int(share * len(own))] if own else None for own, share in zip(pairs, drawn, strict=True)]
 
 
 def distillation(

@@ -220,7 +220,7 @@ def save_model(spec: StageSpec, config: DistillationConfig, model: JointObjectiv
     publish(staged, spec.model_dir)
 
 
-def load_planner(model_dir: Path) -> tuple[torch.nn.Module, DistillationConfig]:
+def load_planner(model_dir: Path) -> tuple[Any, DistillationConfig]:
     """The trained planner in evaluation mode, and the configuration it was trained with.
 
     Raises ``ValueError`` where the directory is not whole.
@@ -232,7 +232,7 @@ def load_planner(model_dir: Path) -> tuple[torch.nn.Module, DistillationConfig]:
     return planner.eval(), config
 
 
-def load_teacher(model_dir: Path) -> torch.nn.Module:
+def load_teacher(model_dir: Path) -> Any:
     """The trained teacher of a joint stage in evaluation mode; raises ``ValueError`` where there is none."""
     facts = _read_facts(model_dir)
     if not (model_dir / "teacher").is_dir():
