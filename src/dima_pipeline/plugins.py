@@ -22,7 +22,8 @@ C = TypeVar("C")
 def config_dataclass(cls: type[C]) -> type[C]:
     """A frozen, keyword-only pydantic dataclass that refuses unknown keys."""
     config = ConfigDict(extra="forbid", validate_default=True)
-    return pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)
+    made: type[C] = pydantic_dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[assignment]
+    return made
 
 
 class Family:

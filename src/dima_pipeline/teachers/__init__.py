@@ -34,7 +34,7 @@ class Teacher(Protocol):
         """One pair a sample; None gives an empty row."""
 
     def forward(self, beam: BeamTokens, text: TextBatch | None) -> Any:
-        """A ``surrogates.TeacherOutput``; ``text`` holds the same number of pairs for every sample, sample by sample."""
+        """A ``surrogates.TeacherOutput``; ``text`` holds the same number of pairs for each sample, sample by sample."""
 
     def answer(self, beam: BeamTokens, questions: Sequence[str], max_new_tokens: int) -> list[str]:
         """Greedy answers, one a sample."""

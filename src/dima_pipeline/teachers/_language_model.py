@@ -100,18 +100,29 @@ class LanguageModel(nn.Module):
         return base.get_input_embeddings()
 
     def forward(
-        self, embeddings: Float[Tensor, "B S H"], attended: Bool[Tensor, "B S"], num_logits: int
-    ) -> tuple[Float[Tensor, "B S H"], Float[Tensor, "B num_logits V"]]:
-        """Penultimate hidden states of all positions, and logits of the last ``num_logits``, both float32."""
-        options = {"logits_to_keep": num_logits} if self._can_keep_logits else {}
-        output = self.peft(
-            inputs_embeds=embeddings.to(self.embedding.weight.dtype),
-            attention_mask=attended.long(),
-            output_hidden_states=True,
-            use_cache=False,
-            **options,
+        self,
+        scene: Float[Tensor, "B S H"],
+        words: Float[Tensor, "R L H"] | None = None,
+        attended: Bool[Tensor, "R L"] | None = None,
+    ) -> tuple[Float[Tensor, "B S H"], Float[Tensor, "R L V"] | None]:
+        """Penultimate hidden states of the scene, and logits at ``words`` that follow it, both float32.
+
+        ``words`` are the same number of texts for each scene, scene by scene: each reads the keys and values of its
+        scene, which are computed once.
+        """
+        dtype, wants_words = self.embedding.weight.dtype, words is not None and words.shape[1] > 0
+        options = {"logits_to_keep": 1} if self._can_keep_logits else {}
+        seen = self.peft(inputs_embeds=scene.to(dtype), output_hidden_states=True, use_cache=wants_words, **options)
+        hidden = seen.hidden_states[-2].float()
+        if words is None or attended is None or not wants_words:
+            return hidden, None
+        cache = seen.past_key_values
+        cache.batch_repeat_interleave(len(words) // len(scene))
+        mask = torch.cat([attended.new_ones(len(words), scene.shape[1]), attended], 1)
+        said = self.peft(
+            inputs_embeds=words.to(dtype), attention_mask=mask.long(), past_key_values=cache, use_cache=True
         )
-        return output.hidden_states[-2].float(), output.logits[:, -num_logits:].float()
+        return hidden, said.logits.float()
 
     @torch.no_grad()
     def generate(

@@ -121,19 +121,15 @@ class CausalLmTeacher(nn.Module):
         ``text`` holds the same number of pairs for every sample, sample by sample; the scene is read once for them all.
         """
         scene, places = self.embed_scene(beam)
-        num_each = 1 if text is None else len(text.input_ids) // len(scene)
-        scene = scene.repeat_interleave(num_each, 0)
-        embeddings, attended, length = scene, scene.new_ones(scene.shape[:2], dtype=torch.bool), 0
-        if text is not None:
-            length = text.input_ids.shape[1]
-            words = self.language_model.embedding(text.input_ids).float()
-            embeddings = torch.cat([scene, words], 1)
-            attended = torch.cat([attended, text.attention_mask], 1)
-        hidden, logits = self.language_model(embeddings, attended, length + 1)
-        # The scene comes before the text, so all pairs of a sample share its features.
-        features = {name: self.feature_norm(hidden[::num_each, place]) for name, place in places.items()}
+        words = None if text is None else self.language_model.embedding(text.input_ids).float()
+        hidden, logits = self.language_model(scene, words, None if text is None else text.attention_mask)
+        features = {name: self.feature_norm(hidden[:, place]) for name, place in places.items()}
         ego_features = self.to_ego_features(features["ego"][:, 0])
-        loss, accuracy = (None, None) if text is None else _answer_loss(logits[:, :-1], text.labels)
+        loss, accuracy = None, None
+        if text is not None:
+            # No label falls on the first word: it is part of the question.
+            logits = hidden.new_zeros(len(text.labels), 0, 1) if logits is None else logits[:, :-1]
+            loss, accuracy = _answer_loss(logits, text.labels[:, 1:])
         return TeacherOutput(
             **features,
             # The plan is read off the very features that are distilled, so they learn to carry it.
