@@ -36,7 +36,7 @@ def kedro_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     conf = shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     tiny = conf / "tiny"
     tiny.mkdir()
-    facts = {"data_dir": str(tmp_path / "data"), "generates_world": False, "licence": "test"}
+    facts = {"dataset": "hand-made", "data_dir": str(tmp_path / "data"), "generates_world": False, "licence": "test"}
     (tiny / "globals.yml").write_text(yaml.safe_dump(facts))
     monkeypatch.chdir(PROJECT)
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")

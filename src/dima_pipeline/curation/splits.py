@@ -5,13 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from dima_pipeline.datasets import _nuscenes_can
-
-
-def official_splits() -> dict[str, list[str]]:
-    """Split name -> scene names, as nuScenes published them (train, val, test, mini_train, mini_val, ...)."""
-    from nuscenes.utils.splits import create_splits_scenes
-
-    return create_splits_scenes()
+from dima_pipeline.datasets._nuscenes_splits import official_splits
 
 
 def assign_splits(names: Sequence[str], version: str, val_scenes: Sequence[str] = ()) -> dict[str, str]:

@@ -10,7 +10,7 @@ DEFAULT_COMMANDS = {
     "kedro run --pipelines=distillation": "train planner, control and teacher again, after a change under conf/",
     "kedro run --pipelines=evaluation": "score, time and picture again, and write this page",
     "DIMA_DATAROOT=/path/to/nuscenes kedro run --env nuscenes_mini": "the same on recordings in the nuScenes format",
-    "dima verify path/to/bundle": "check that a planner bundle is whole before it goes anywhere",
+    "dima verify data/synthetic/06_models/planner_bundle": "check that a bundle is whole before it goes anywhere",
 }
 
 

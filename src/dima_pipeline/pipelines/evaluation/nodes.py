@@ -98,7 +98,7 @@ def write_report(
     """The report page of the run."""
     facts = ReportFacts(
         title="Distilled planner",
-        dataset=", ".join(sorted(tables["scenes"]["location"].unique())),
+        dataset=config.dataset,
         licence=tables["scenes"].attrs["licence"],
         pictures=pictures,
         split=config.split,
