@@ -32,6 +32,7 @@ run: $(STAMP) ## Generate the world, distil a planner, evaluate it and write the
 	$(BIN)/kedro run
 	@echo "Report: data/synthetic/08_reporting/index.html"
 
+test test-demo: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## Unit and conformance tests
 	$(BIN)/python -m pytest
 

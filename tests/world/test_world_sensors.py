@@ -107,8 +107,8 @@ def test_pictures_show_boxes_where_they_project(dramas: dict[str, Drama]) -> Non
             _compare(renderer, drama, tick, inside_share, filled_share)
     renderer.close()
     assert len(filled_share) >= 200
-    assert np.mean(inside_share) >= 0.99 and min(inside_share) >= 0.9
-    assert np.mean(np.array(filled_share) >= 0.5) >= 0.97 and np.median(filled_share) > 0.7
+    assert min(inside_share) >= 0.99
+    assert min(filled_share) >= 0.5
 
 
 def _compare(renderer: Renderer, drama: Drama, tick: int, inside: list[float], filled: list[float]) -> None:
@@ -116,41 +116,31 @@ def _compare(renderer: Renderer, drama: Drama, tick: int, inside: list[float], f
     assert path is not None
     ego = drama.town.placement.poses(path.pose(drama.tracks.along_m[tick, 0]))
     boxes = [*actor_boxes(drama, tick), *building_boxes(drama.town, drama.tracks.poses[tick, :1, :2])]
-    renderer.set_boxes(boxes)
     local = in_ego_frame(boxes, ego)
-    count = len(drama.actors) - 1
     corners = box_points(local, np.broadcast_to(_corners(), (len(local), 8, 3)))
     for camera in RIG:
-        alone = visible_share(local, count, (camera,))
-        ids = renderer.render_instances(camera.intrinsics, camera_from_world(camera, ego))
-        for index in np.flatnonzero(alone == 1.0):
+        view = (camera.intrinsics, camera_from_world(camera, ego))
+        renderer.set_boxes(boxes)
+        together = renderer.render_instances(*view)
+        for index in range(len(drama.actors) - 1):
             pixels, depth = project(image_from_ego(camera.intrinsics, camera.camera_from_ego), corners[index])
             hull = MultiPoint(pixels).convex_hull
             whole = (depth > 1).all() and (pixels >= 0).all() and (pixels < [320, 180]).all()
-            if not whole or hull.area < 60 or _is_overlapped(corners, index, camera, hull):
+            mine = together == boxes[index].instance_id
+            if not whole or hull.area < 60 or not mine.any():
                 continue
-            rows, columns = np.nonzero(ids == boxes[index].instance_id)
+            renderer.set_boxes([boxes[index]])
+            if (renderer.render_instances(*view) > 0).sum() > mine.sum():
+                continue  # another box hides a part of it
+            rows, columns = np.nonzero(mine)
             grown = hull.buffer(0.5)
             within = [grown.contains(Point(u + 0.5, v + 0.5)) for u, v in zip(columns, rows, strict=True)]
-            inside.append(float(np.mean(within)) if within else 0.0)
+            inside.append(float(np.mean(within)))
             filled.append(len(rows) / hull.area)
 
 
 def _corners() -> np.ndarray:
     return np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
-
-
-def _is_overlapped(corners: np.ndarray, index: int, camera: object, hull: object) -> bool:
-    """Whether any other box's hull touches this one in the picture: only clear cases are measured."""
-    matrix = image_from_ego(camera.intrinsics, camera.camera_from_ego)  # type: ignore[attr-defined]
-    own = np.linalg.norm(corners[index].mean(0)[:2])
-    for other in range(len(corners)):
-        if other == index or np.linalg.norm(corners[other].mean(0)[:2]) > own + 3:
-            continue
-        pixels, depth = project(matrix, corners[other])
-        if (depth > 0.5).all() and MultiPoint(pixels).convex_hull.intersects(hull):
-            return True
-    return False
 
 
 def test_a_scene_gives_the_renderer_ground_lines_and_boxes(dramas: dict[str, Drama]) -> None:
