@@ -38,7 +38,7 @@ def test_a_baseline_that_beats_the_planner_is_said_loudly():
     table.loc[ahead, ["low", "mean", "high"]] = [0.1, 0.2, 0.3]
     verdict = sections.baseline_verdict(make_facts(differences=table), "constant_velocity")
     assert verdict is not None and verdict.mood == "bad"
-    assert "constant velocity”, which sees nothing, beats the planner" in verdict.headline
+    assert "constant velocity”, which sees nothing but is told its speed, beats the planner" in verdict.headline
 
 
 @pytest.mark.parametrize(

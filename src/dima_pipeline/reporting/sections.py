@@ -18,9 +18,16 @@ LOOKS_FROM = 0.10
 """From this relative rise of L2 with images of other scenes on, a planner is said to look."""
 
 LABELS = {
-    "constant_velocity": ("constant velocity", "goes on as in the last half second; sees nothing"),
+    "constant_velocity": (
+        "constant velocity",
+        "keeps its measured velocity, which the planner is not told; sees nothing",
+    ),
     "go_straight": ("go straight", "mean speed of the training scenes; knows nothing"),
     "driven": ("driven path", "what the car really did"),
+}
+KNOWN = {
+    "constant_velocity": "which sees nothing but is told its speed",
+    "go_straight": "which sees nothing",
 }
 
 
@@ -176,8 +183,8 @@ def baseline_verdict(facts: ReportFacts, baseline: str) -> Verdict | None:
     if row["high"] < 0:
         return Verdict("good", f"The planner beats “{name}”", numbers)
     if row["low"] > 0:
-        return Verdict("bad", f"“{name}”, which sees nothing, beats the planner", numbers)
-    return Verdict("open", f"The planner is not clearly better than “{name}”, which sees nothing", numbers)
+        return Verdict("bad", f"“{name}”, {KNOWN[baseline]}, beats the planner", numbers)
+    return Verdict("open", f"The planner is not clearly better than “{name}”, {KNOWN[baseline]}", numbers)
 
 
 def looks_verdict(facts: ReportFacts) -> Verdict | None:
