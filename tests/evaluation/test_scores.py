@@ -11,7 +11,7 @@ from dima_pipeline.evaluation.scores import HORIZONS, compare, headline, horizon
 from evaluation_scenes import as_tables, make_fleet
 from hand_scenes import Actor, HandScene, straight
 
-CONFIG = EvaluationConfig(num_bootstrap=200)
+CONFIG = EvaluationConfig(min_scenes=2, num_bootstrap=200)
 NO_SLICES = pd.DataFrame({"sample_token": [], "slice": [], "event_id": []})
 
 
@@ -130,3 +130,10 @@ def test_a_misspelt_metric_is_refused_before_anything_runs():
         EvaluationConfig(metrics=["planing_l2"])
     with pytest.raises(ValueError, match="num_picture"):
         EvaluationConfig(num_picture=3)
+
+
+def test_two_scenes_carry_no_interval_by_default():
+    tables = make_fleet(num_scenes=3, num_train=1)
+    scores = score(go_straight(tables, "val"), tables, CONFIG.metrics)
+    row = mean_of(summarise(scores, tables.samples, NO_SLICES, EvaluationConfig()), "go_straight", "3.0")
+    assert row["num_scenes"] == 2 and np.isnan(row["low"]) and np.isfinite(row["mean"])

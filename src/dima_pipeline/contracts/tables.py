@@ -270,7 +270,7 @@ class ScoreSummaries(Table):
     """0.5 ... 3.0 (s): the value at that step; avg: mean of 1, 2 and 3 s; avg_all: mean of all six steps."""
     mean: Series[float] = pa.Field(nullable=True)
     low: Series[float] = pa.Field(nullable=True)
-    """95 % bootstrap interval over scenes; null with fewer than two scenes."""
+    """95 % bootstrap interval over scenes; null where there are too few scenes."""
     high: Series[float] = pa.Field(nullable=True)
     num_samples: Series[int] = pa.Field(ge=0)
     num_scenes: Series[int] = pa.Field(ge=0)

@@ -23,6 +23,8 @@ class EvaluationConfig:
     """Scenes planned side by side: a matter of speed and memory, not of the result."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the scenes behind each 95 % interval."""
+    min_scenes: Annotated[int, Field(ge=2)] = 5
+    """Fewer scenes carry no interval: the two of mini val would give one that means nothing."""
     min_samples: Annotated[int, Field(ge=1)] = 20
     """A slice with fewer scored keyframes is marked "too few"."""
     min_events: Annotated[int, Field(ge=1)] = 2

@@ -151,7 +151,7 @@ def _mean_over_scenes(
     np.add.at(counts, index, valid[valid.any(1)])
     means = horizon_means(sums.sum(0), counts.sum(0))
     low = high = np.full(len(HORIZONS), np.nan)
-    if len(present) >= 2:
+    if len(present) >= config.min_scenes:
         # The same seed for every planner: intervals of two planners differ by their plans, not by the draw.
         draws = np.random.default_rng(config.seed).multinomial(
             len(present), np.full(len(present), 1 / len(present)), config.num_bootstrap
