@@ -11,7 +11,8 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
+from ray._private import ray_constants, services
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -38,6 +40,10 @@ QUIET = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
 }
 GATHER_BYTES = 8192
+LOOPBACK = "127.0.0.1"
+CLOSED_PROXY = f"http://{LOOPBACK}:9"
+NO_REQUESTS = {"http_proxy": CLOSED_PROXY, "https_proxy": CLOSED_PROXY, "no_proxy": f"{LOOPBACK},localhost"}
+"""Sends the HTTP requests of a process to a closed port of this machine."""
 
 
 class RayRuntime:
@@ -92,14 +98,35 @@ def start_ray(runtime: RuntimeConfig) -> None:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING, log_to_driver=False)
         return
-    ray.init(
-        num_cpus=runtime.num_cpus,
-        include_dashboard=runtime.use_dashboard,
-        dashboard_host="127.0.0.1",
-        object_store_memory=runtime.object_store_mb * 2**20,
-        logging_level=logging.WARNING,
-        log_to_driver=False,
-    )
+    with _dashboard_stays_here():
+        ray.init(
+            num_cpus=runtime.num_cpus,
+            include_dashboard=runtime.use_dashboard,
+            dashboard_host=LOOPBACK,
+            # Ray would look for the address by which the internet sees it, and listen there.
+            _node_ip_address=LOOPBACK,
+            object_store_memory=runtime.object_store_mb * 2**20,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+
+
+@contextmanager
+def _dashboard_stays_here() -> Iterator[None]:
+    """Keep Ray's dashboard process from asking cloud metadata services where it runs and from reporting that usage
+    statistics are off: it does both even with usage statistics off (ray 2.60)."""
+    start = services.start_ray_process
+
+    def start_quietly(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
+        if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
+            options["env_updates"] = {**(options.get("env_updates") or {}), **NO_REQUESTS}
+        return start(command, process_type, *arguments, **options)
+
+    services.start_ray_process = start_quietly
+    try:
+        yield
+    finally:
+        services.start_ray_process = start
 
 
 def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:

@@ -1,12 +1,12 @@
 """A planner bundle as a car runs it: ONNX, a card and a digest manifest; numpy and onnxruntime, no torch, no LLM."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from dima_pipeline.contracts.batch import BevMemory, Plan, SceneBatch, empty_memory
 from dima_pipeline.contracts.frames import CAMERAS, COMMANDS, CONTRACT_VERSION, NUM_FUTURE_STEPS
@@ -47,7 +47,7 @@ class Card:
 class PlannerBundle:
     """Plans trajectories from a bundle directory."""
 
-    def __init__(self, card: Card, session: ort.InferenceSession) -> None:
+    def __init__(self, card: Card, session: Any) -> None:
         self.card = card
         self.session = session
 
@@ -58,12 +58,7 @@ class PlannerBundle:
         Raises ``ValueError`` for a directory that is missing, unfinished, altered, or made for other conventions.
         """
         card = read_card(directory)
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = num_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        ort.disable_telemetry_events()
-        session = ort.InferenceSession(directory / MODEL, options, providers=["CPUExecutionProvider"])
+        session = open_session(directory / MODEL, num_threads)
         _expect(directory / MODEL, "inputs", sorted(node.name for node in session.get_inputs()), sorted(INPUTS))
         _expect(directory / MODEL, "outputs", sorted(node.name for node in session.get_outputs()), sorted(OUTPUTS))
         return cls(card, session)
@@ -104,6 +99,20 @@ class PlannerBundle:
         unknown = set(np.unique(batch.command)) - set(range(len(COMMANDS)))
         if unknown:
             raise ValueError(f"no command {sorted(unknown)}: use an index into {COMMANDS}")
+
+
+def open_session(model: Path, num_threads: int) -> Any:
+    """An ``onnxruntime.InferenceSession`` of ``model`` on the CPU."""
+    # From its import on, onnxruntime reports to its maker (1.31 on Linux, too); it reads this variable then, and
+    # switching telemetry off later comes too late.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def read_card(directory: Path) -> Card:
