@@ -25,6 +25,7 @@ import torch.distributed
 from ray._private import ray_constants, services
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dima_pipeline.distributed.progress import Follow, follow
 from dima_pipeline.storage.runtime import RuntimeConfig
@@ -132,22 +133,26 @@ def _dashboard_stays_here() -> Iterator[None]:
 def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
     storage = Path(runtime.work_dir).resolve() / "ray"
     name = uuid.uuid4().hex
-    trainer = TorchTrainer(
-        _train_stages,  # type: ignore[arg-type]  # the stubs are those of Train V1
-        train_loop_config={
-            "specs": [asdict(spec) for spec in specs],
-            "num_threads": runtime.threads_per_worker,
-            "python_path": [str(Path(path).resolve()) for path in sys.path],
-        },
-        scaling_config=ScalingConfig(num_workers=runtime.num_workers, use_gpu=runtime.device == "cuda"),
-        torch_config=TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo"),
-        run_config=RunConfig(
-            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=runtime.max_failures)
-        ),
+    job = {
+        "specs": [asdict(spec) for spec in specs],
+        "num_threads": runtime.threads_per_worker,
+        "python_path": [str(Path(path).resolve()) for path in sys.path],
+    }
+    run_config = RunConfig(
+        name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=runtime.max_failures)
     )
+    scaling = ScalingConfig(num_workers=runtime.num_workers, use_gpu=runtime.device == "cuda")
+    common: dict[str, Any] = {"train_loop_config": job, "scaling_config": scaling, "run_config": run_config}
+    trainer: Any
+    if runtime.num_workers == 1:
+        # No process group for one worker: torch would look its own address up in the DNS.
+        trainer = DataParallelTrainer(_train_stages, **common)
+    else:
+        backend = TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo")
+        trainer = TorchTrainer(_train_stages, torch_config=backend, **common)  # type: ignore[arg-type]  # stubs of V1
     result = trainer.fit()
     shutil.rmtree(storage / name, ignore_errors=True)
-    if error := result.return_value:  # type: ignore[attr-defined]
+    if error := result.return_value:
         raise ValueError(error)
 
 
