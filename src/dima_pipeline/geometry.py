@@ -53,11 +53,6 @@ def invert_rigid(matrix: Float[Array, "... 4 4"]) -> Float[Array, "... 4 4"]:
     return rigid(rotation, -np.einsum("...ij,...j->...i", rotation, matrix[..., :3, 3]))
 
 
-def transform_points(matrix: Float[Array, "... 4 4"], points: Float[Array, "... N 3"]) -> Float[Array, "... N 3"]:
-    """Apply a rigid transform to points."""
-    return points @ np.swapaxes(matrix[..., :3, :3], -1, -2) + matrix[..., None, :3, 3]
-
-
 def image_from_ego(
     intrinsics: Float[Array, "... 3 3"], camera_from_ego: Float[Array, "... 4 4"], scale: tuple[float, float] = (1, 1)
 ) -> Float[Array, "... 3 4"]:

@@ -146,9 +146,3 @@ def empty_memory(batch_size: int, num_cells: int, token_dim: int) -> BevMemory:
     """A reset memory: zeros, not valid."""
     bev = np.zeros((batch_size, num_cells, token_dim), np.float32)
     return BevMemory(bev=bev, is_valid=np.zeros(batch_size, bool))
-
-
-def stack(batches: list[SceneBatch]) -> SceneBatch:
-    """Concatenate batches of numpy arrays along B."""
-    names = [field.name for field in fields(SceneBatch)]
-    return SceneBatch(**{name: np.concatenate([getattr(batch, name) for batch in batches]) for name in names})
