@@ -31,7 +31,7 @@ setup: $(STAMP) ## Make the virtual environment
 
 run: $(STAMP) ## Generate the world, distil a planner, evaluate it and write the report
 	$(BIN)/kedro run
-	@echo "Report: data/synthetic/08_reporting/index.html"
+	@echo "Report: data/synthetic/08_reporting/report/index.html"
 
 test test-demo: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## Unit and conformance tests

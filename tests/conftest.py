@@ -36,7 +36,8 @@ def kedro_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     conf = shutil.copytree(PROJECT / "conf", tmp_path / "conf")
     tiny = conf / "tiny"
     tiny.mkdir()
-    facts = {"dataset": "hand-made", "data_dir": str(tmp_path / "data"), "generates_world": False, "licence": "test"}
+    facts: dict[str, object] = {"dataset": "hand-made", "generates_world": False, "licence": "test"}
+    facts |= {"data_dir": str(tmp_path / "data"), "metrics_dir": str(tmp_path / "metrics")}
     (tiny / "globals.yml").write_text(yaml.safe_dump(facts))
     monkeypatch.chdir(PROJECT)
     monkeypatch.setenv("KEDRO_DISABLE_TELEMETRY", "1")

@@ -108,7 +108,7 @@ def test_every_loss_term_is_logged_and_the_control_took_as_many_steps():
 
 
 def test_the_report_is_one_page_without_requests():
-    verify(DATA / "08_reporting")
-    page = (DATA / "08_reporting" / "index.html").read_text()
+    verify(DATA / "08_reporting" / "report")
+    page = (DATA / "08_reporting" / "report" / "index.html").read_text()
     assert "constant velocity" in page.lower()
     assert "<script" not in page

@@ -325,3 +325,55 @@ class TrainingLog(Table):
     step: Series[int] = pa.Field(ge=0)
     term: Series[str]
     value: Series[float]
+
+
+class SweepTrials(Table):
+    """One row per trial of a sweep, in the order in which they were proposed; no row where no sweep was made."""
+
+    trial: Series[int] = pa.Field(ge=0, unique=True)
+    config: Series[str]
+    """JSON: dotted parameter of ``distillation`` -> value."""
+    objective: Series[float] = pa.Field(nullable=True)
+    """``planning_l2`` averaged over 1, 2 and 3 s on development scenes (m) at the trial's last report; lower is better,
+    null where it never reported."""
+    step: Series[int] = pa.Field(ge=0)
+    """Optimiser steps done."""
+    status: Series[str] = pa.Field(isin=("finished", "stopped", "failed"))
+    """``stopped``: ended early by the scheduler."""
+    is_default: Series[bool]
+    """Whether it is the configuration that the sweep started from."""
+    is_best: Series[bool]
+
+
+class KeyframeFeatures(Table):
+    """One row per keyframe of the windows that drift compares: what the scene, the ego, the plan and the error are.
+
+    Null where unknown.
+    """
+
+    sample_token: Series[str] = pa.Field(unique=True)
+    scene_token: Series[str]
+    window: Series[str] = pa.Field(isin=("reference", "current"))
+    features: Series[object]
+    """Numbers in the order of ``monitoring.features.FEATURES``, NaN where unknown."""
+    embedding: Series[object]
+    """The planner's ego features (D)."""
+
+
+class DriftScores(Table):
+    """One row per feature and slice: how far the current window lies from the reference."""
+
+    slice: Series[str]
+    """``all`` = every keyframe of the windows."""
+    group: Series[str] = pa.Field(isin=("scene", "ego", "prediction", "error", "embedding"))
+    feature: Series[str]
+    statistic: Series[str]
+    value: Series[float] = pa.Field(nullable=True)
+    """Null where one of the windows holds too few keyframes."""
+    threshold: Series[float] = pa.Field(nullable=True)
+    drifted: Series[bool]
+    """False where ``too_few``."""
+    num_reference: Series[int] = pa.Field(ge=0)
+    """Keyframes."""
+    num_current: Series[int] = pa.Field(ge=0)
+    too_few: Series[bool]

@@ -1,0 +1,1 @@
+"""Drift: how far a window of keyframes lies from the reference, and where; Evidently lives here."""
