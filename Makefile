@@ -17,7 +17,7 @@ export MPLBACKEND := Agg
 export KEDRO_LOGGING_CONFIG := conf/logging.yml
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run test test-demo check format clean
+.PHONY: help setup run repro dvc test test-demo check format clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,13 @@ setup: $(STAMP) ## Make the virtual environment
 run: $(STAMP) ## Generate the world, distil a planner, evaluate it and write the report
 	$(BIN)/kedro run
 	@echo "Report: data/synthetic/08_reporting/report/index.html"
+
+repro: export PATH := $(CURDIR)/$(BIN):$(PATH)
+repro: $(STAMP) ## The same through DVC: only what changed runs
+	$(BIN)/dvc repro
+
+dvc: $(STAMP) ## Render dvc.yaml from Kedro's graph
+	$(BIN)/dima dvc
 
 test test-demo: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## Unit and conformance tests

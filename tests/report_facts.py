@@ -1,5 +1,6 @@
 """A small made-up run for tests of the report: tables typed by hand, with the contracts' columns."""
 
+import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -10,6 +11,7 @@ import pandas as pd
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
 from dima_pipeline.datasets import SceneTables
+from dima_pipeline.reporting.config import ReportConfig
 from dima_pipeline.reporting.facts import ReportFacts
 from evaluation_scenes import make_fleet
 
@@ -68,13 +70,14 @@ def make_differences(low: float = -0.18, mean: float = -0.12, high: float = -0.0
 
 
 def make_answers(num_each: int = 20, own: float = 0.7, shuffled: float = 0.4) -> pd.DataFrame:
-    """Questions of all categories of which the first so many are answered rightly."""
+    """Questions of all categories, about the six held-out scenes in turn; the first so many are answered rightly."""
     rows = []
     for category in VQA_CATEGORIES:
         for beam, share in (("own", own), ("shuffled", shuffled)):
             for number in range(num_each):
                 is_right = number < share * num_each
-                asked = {"sample_token": "scene-0001-003", "category": category, "beam": beam}
+                token = f"scene-000{2 + number % 6}-003"
+                asked = {"sample_token": token, "category": category, "beam": beam}
                 text = {"question": f"What does car {number} do next?", "expected": "It slows down."}
                 answer = "it slows down." if is_right else "It keeps its speed."
                 rows.append({**asked, **text, "answer": answer, "correct": is_right})
@@ -96,9 +99,67 @@ def _log(terms: tuple[str, ...]) -> pd.DataFrame:
     return contracts.TrainingLog.validate(pd.DataFrame(rows))
 
 
+def make_members() -> pd.DataFrame:
+    """Night in a training and in a held-out scene, one resume in training, one construction site never held out."""
+    rows = [("scene-0000", "night"), ("scene-0002", "night"), ("scene-0000", "resume_from_stop")]
+    rows += [("scene-0003", "resume_from_stop"), ("scene-0001", "construction")]
+    members = [
+        {"sample_token": f"{scene}-{index:03d}", "slice": name, "event_id": f"{name}-{scene}"}
+        for scene, name in rows
+        for index in (2, 3)
+    ]
+    return contracts.SliceMembers.validate(pd.DataFrame(members))
+
+
+def make_trials(*objectives: float, status: tuple[str, ...] = (), rate: float = 1e-3) -> pd.DataFrame:
+    """Trials of one objective each (NaN = failed), the default first; learning rates are multiples of ``rate``."""
+    rows = []
+    for trial, objective in enumerate(objectives):
+        ended = status[trial] if status else "failed" if np.isnan(objective) else "finished"
+        config = json.dumps({"joint.learning_rate": rate * (1 + trial), "joint.clip_norm": 20})
+        step = {"finished": 60, "stopped": 20, "failed": 0}[ended]
+        rows.append({"trial": trial, "config": config, "objective": objective, "step": step, "status": ended})
+    table = pd.DataFrame(rows).assign(is_default=False, is_best=False)
+    table.loc[0, "is_default"] = True
+    finished = table.loc[table["status"] == "finished", "objective"]
+    if not finished.empty:
+        table.loc[finished.idxmin(), "is_best"] = True
+    return contracts.SweepTrials.validate(table)
+
+
+DRIFT = {
+    "all": {"speed_mps": 0.05, "num_agents": 0.3, "l2_m": 0.2, "ego_features": 0.1},
+    "night": {"speed_mps": 0.5, "num_agents": 0.05, "l2_m": 0.05, "ego_features": 0.05},
+    "rain": dict.fromkeys(("speed_mps", "num_agents", "l2_m", "ego_features"), np.nan),
+}
+"""Value by slice and feature; the threshold of all is 0.1, and NaN is too few."""
+DRIFT_GROUPS = {"speed_mps": "ego", "num_agents": "scene", "l2_m": "error", "ego_features": "embedding"}
+
+
+def make_drift(values: dict[str, dict[str, float]] = DRIFT) -> pd.DataFrame:
+    """Scores of four features in every slice."""
+    rows = []
+    for name, features in values.items():
+        for feature, value in features.items():
+            too_few = bool(np.isnan(value))
+            keys = {"slice": name, "group": DRIFT_GROUPS[feature], "feature": feature, "statistic": "wasserstein"}
+            counts = {"num_reference": 3 if too_few else 900, "num_current": 2 if too_few else 180, "too_few": too_few}
+            score = {"value": value, "threshold": 0.1, "drifted": not too_few and value > 0.1}
+            rows.append({**keys, **score, **counts})
+    return contracts.DriftScores.validate(pd.DataFrame(rows))
+
+
+def make_drift_verdict(passed: bool = False) -> dict[str, Any]:
+    """The verdict on ``make_drift``: two of four features drifted."""
+    counts = {"num_features": 4, "num_drifted": 2, "num_reference": 900, "num_current": 180}
+    counts |= {"num_reference_scenes": 30, "num_current_scenes": 6}
+    limit = 0.6 if passed else 0.3
+    return {"passed": passed, "share_drifted": 0.5, "max_drifted_share": limit, **counts, "share_by_slice": {}}
+
+
 @cache
 def _fleet() -> SceneTables:
-    return make_fleet(num_scenes=4, num_samples=6, num_train=2)
+    return make_fleet(num_scenes=8, num_samples=6, num_train=2)
 
 
 def make_facts(**changes: Any) -> ReportFacts:
@@ -109,16 +170,32 @@ def make_facts(**changes: Any) -> ReportFacts:
         for name in ("planner", "control")
     ]
     facts = ReportFacts(
-        title="Distilled planner: first report",
-        dataset="a generated world in the nuScenes format",
+        run=ReportConfig(dataset="a made-up world", data_dir="data/tiny", generates_world=True),
         licence="Apache-2.0",
         scenes=fleet.scenes,
         samples=fleet.samples,
+        slice_members=make_members(),
         summaries=make_summaries(),
         differences=make_differences(),
         vqa_scores=make_answers(),
         training_log=make_log(),
         latencies=contracts.Latencies.validate(pd.DataFrame(times)),
-        identity={"bundle": "sha256 4f1d…", "seed": "0"},
+        sweep_trials=make_trials(2.0, 1.5, 1.75),
+        drift_scores=make_drift(),
+        drift_verdict=make_drift_verdict(),
+        card={"num_parameters": 123456, "planner": {"name": "vad"}, "training": {"run": "joint-4f1d"}},
+        training={"teacher": {"name": "causal_lm", "checkpoint": None}, "num_development_scenes": 0},
     )
     return replace(facts, **changes)
+
+
+def make_bare_facts() -> ReportFacts:
+    """A run of which only the scores over all keyframes are there."""
+    facts = make_facts()
+    names = ["vqa_scores", "training_log", "latencies", "differences", "sweep_trials", "drift_scores", "slice_members"]
+    return replace(
+        facts,
+        summaries=facts.summaries[facts.summaries["slice"] == "all"],
+        drift_verdict={},
+        **{name: getattr(facts, name).iloc[:0] for name in names},
+    )

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
-from dima_pipeline.curation.annotate import AnnotationConfig, annotate, slice_members, split_scenes
+from dima_pipeline.curation.annotate import annotate, slice_members, split_scenes
+from dima_pipeline.curation.annotation_config import AnnotationConfig
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.slices import SLICES
 from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dima_pipeline.contracts.tables import SceneEditRows
+from dima_pipeline.curation.annotation_config import EditConfig
 from dima_pipeline.curation.counterfactual import Boxes, agent_boxes, boxes_over_time, is_clear, overlaps
-from dima_pipeline.curation.scene_edits import EditConfig, lane_poses, leader_row, scene_edit_rows
+from dima_pipeline.curation.scene_edits import lane_poses, leader_row, scene_edit_rows
 from dima_pipeline.geometry import boxes_overlap, ego_boxes
 from dima_pipeline.storage.keyframes import keyframes
 from hand_scenes import Actor, HandScene, make_tables, straight

@@ -1,7 +1,6 @@
 """Ray Train: the same losses as in this process, a dead worker comes back, several workers share the batch."""
 
 import json
-import logging
 import math
 
 import pytest
@@ -97,7 +96,7 @@ def test_finished_stages_need_no_ray_at_all(tables, shards_dir, tmp_path, monkey
 
 
 def test_a_users_error_comes_back_as_text_and_is_not_tried_again(tables, shards_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_runtime, "RayRuntime", LocalRuntime)
+    monkeypatch.setattr(ray_runtime, "RayRuntime", lambda spec: LocalRuntime())
     spec = plan_stages(config(nan_from=2), tables, shards_dir, tmp_path)["pretraining"]
     job = json.loads(json.dumps({"specs": [vars(spec)], "num_threads": 1, "python_path": []}))
     assert "trajectory_l1, total not finite, for the 4th time" in ray_runtime._train_stages(job)
@@ -107,33 +106,7 @@ def test_a_users_error_among_several_workers_is_raised_for_ray_to_end_them(table
     class OneOfTwo(LocalRuntime):
         world_size = 2
 
-    monkeypatch.setattr(ray_runtime, "RayRuntime", OneOfTwo)
+    monkeypatch.setattr(ray_runtime, "RayRuntime", lambda spec: OneOfTwo())
     spec = plan_stages(config(nan_from=2), tables, shards_dir, tmp_path)["pretraining"]
     with pytest.raises(ValueError, match="for the 4th time"):
         ray_runtime._train_stages({"specs": [vars(spec)], "num_threads": 1, "python_path": []})
-
-
-def test_a_cluster_is_used_where_the_environment_names_one(monkeypatch):
-    calls = []
-    monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray, "init", lambda **options: calls.append(options))
-    monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
-    start_ray(RuntimeConfig(work_dir="w", num_cpus=2))
-    monkeypatch.delenv("RAY_ADDRESS")
-    start_ray(RuntimeConfig(work_dir="w", num_cpus=2, use_dashboard=True, object_store_mb=100))
-    assert "num_cpus" not in calls[0]
-    assert calls[1]["num_cpus"] == 2 and calls[1]["object_store_memory"] == 100 * 2**20
-    assert calls[1]["include_dashboard"] and calls[1]["dashboard_host"] == "127.0.0.1"
-
-
-def test_usage_statistics_are_off_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.setattr(ray, "is_initialized", lambda: True)
-    for name in ray_runtime.QUIET:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("RAY_DEDUP_LOGS", "0")
-    start_ray(RuntimeConfig(work_dir="w"))
-    import os
-
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0" and os.environ["RAY_DEDUP_LOGS"] == "0"
-    assert "RAY_AUTH_MODE" not in os.environ or os.environ["RAY_AUTH_MODE"] == "disabled"
-    logging.getLogger("ray").setLevel(logging.WARNING)

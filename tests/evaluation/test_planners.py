@@ -11,7 +11,7 @@ from dima_pipeline.contracts.batch import BevMemory, Plan, SceneBatch
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.evaluation.config import EvaluationConfig
 from dima_pipeline.evaluation.latency import NUM_WARM_UP, measure_latency
-from dima_pipeline.evaluation.planners import lockstep, plan_all, plan_scenes, plan_shuffled
+from dima_pipeline.evaluation.planners import lockstep, plan_all, plan_scenes, plan_shuffled, plan_with_features
 from dima_pipeline.storage.scene_reader import SceneReader
 from evaluation_scenes import as_tables, make_fleet, write_shards
 from hand_scenes import HandScene, straight
@@ -53,6 +53,17 @@ def test_every_keyframe_is_planned_once_with_all_keyframes_before_it_in_memory(
     assert sorted(first.index) == sorted(samples.index)
     assert (first["y_m"] == samples["index"].loc[first.index] + 1).all()
     assert (first["x_m"] == pd.Series(range(len(samples)), index=samples.index).loc[first.index]).all()
+
+
+def test_trajectories_and_features_come_in_the_order_of_the_keyframes_asked_for(
+    fleet: tuple[SceneTables, SceneReader],
+):
+    tables, reader = fleet
+    samples = tables.samples.sample(frac=1.0, random_state=1)
+    trajectory, features = plan_with_features(CountingBundle(), reader, samples, num_parallel=2)
+    assert trajectory.shape == (16, 6, 2) and features.shape == (16, 1)
+    np.testing.assert_array_equal(trajectory[:, 0, 0], samples.index)
+    np.testing.assert_array_equal(features[:, 0], samples["index"] + 1)
 
 
 def test_scenes_walk_side_by_side_and_the_rows_in_any_order(fleet: tuple[SceneTables, SceneReader]):

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from kedro.io import DatasetError
 
-from dima_pipeline.cli import message_of
+from dima_pipeline.cli.errors import message_of
 from dima_pipeline.pipelines.datasets import DirectoryDataset, JsonDataset, RecordedRoot, TableDataset
 from dima_pipeline.storage.manifest import write_manifest
 

@@ -1,7 +1,9 @@
 """The written page: self-contained, escaped, complete, small."""
 
+import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,11 +11,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dima_pipeline.reporting.config import ReportConfig
 from dima_pipeline.reporting.page import as_data_uri, render_report
 from dima_pipeline.storage.manifest import verify
-from report_facts import make_answers, make_facts, make_log, make_summaries
+from report_facts import (
+    make_answers,
+    make_bare_facts,
+    make_differences,
+    make_drift,
+    make_drift_verdict,
+    make_facts,
+    make_log,
+    make_summaries,
+    make_trials,
+)
 
-VOID = {"meta", "img", "br", "link", "input", "hr"}
+VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
+DRIFT_PAGE = "../drift/index.html"
 
 
 class Reader(HTMLParser):
@@ -78,7 +92,7 @@ def test_the_page_asks_nothing_of_the_network_and_has_no_script(tmp_path: Path):
     text = page.read_text(encoding="utf-8")
     reader = read(text)
     assert len(reader.fetched) == 4 and all(source.startswith("data:image/webp;base64,") for source in reader.fetched)
-    assert all(link.startswith("#") for link in reader.links)
+    assert {link for link in reader.links if not link.startswith("#")} == {DRIFT_PAGE}
     assert not re.search(r"https?://|//[a-z]+\.|@import|url\(", re.sub(r"base64,[A-Za-z0-9+/=]+", "", text))
     assert "script" not in reader.tags and "iframe" not in reader.tags
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
@@ -86,10 +100,23 @@ def test_the_page_asks_nothing_of_the_network_and_has_no_script(tmp_path: Path):
     assert verify(tmp_path / "report")["licence"] == "Apache-2.0"
 
 
+def written(directory: Path, **changes: object) -> str:
+    """The text of the page of a run."""
+    return render_report(make_facts(**changes), directory).read_text(encoding="utf-8")
+
+
+def shown(directory: Path, **changes: object) -> str:
+    """What a reader sees of it: no tags, no styles, single blanks."""
+    text = re.sub(r"<style>.*?</style>|<wbr>", "", written(directory, **changes), flags=re.DOTALL)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
 def test_every_section_is_there_and_every_link_leads_to_one(tmp_path: Path):
-    reader = read(render_report(make_facts(), tmp_path).read_text(encoding="utf-8"))
-    assert {link.removeprefix("#") for link in reader.links} == set(reader.ids)
-    assert set(reader.ids) == {"results", "slices", "teacher", "pictures", "training", "latency", "data", "next"}
+    reader = read(written(tmp_path))
+    sections = ["data", "results", "slices", "pictures", "teacher", "training", "sweep", "drift", "latency", "next"]
+    assert reader.ids == ["overview", *sections]
+    assert {link.removeprefix("#") for link in reader.links} == {*sections, DRIFT_PAGE}
+    assert {"header", "nav", "main", "section", "footer", "h1", "h2"} <= reader.tags
 
 
 def test_what_comes_from_recordings_and_models_is_escaped(tmp_path: Path):
@@ -97,29 +124,92 @@ def test_what_comes_from_recordings_and_models_is_escaped(tmp_path: Path):
     answers = make_answers()
     answers[["question", "answer"]] = evil
     pictures = write_pictures(tmp_path / "pictures", title=evil, description=evil, reason=evil, command=evil)
-    log = make_log((evil,))
-    summaries = make_summaries()
+    summaries, members, scenes = make_summaries(), make_facts().slice_members, make_facts().scenes
     summaries["slice"] = summaries["slice"].replace("night", evil)
+    members["slice"] = members["slice"].replace("construction", evil)
+    trials = make_trials(2.0, 1.5)
+    trials["config"] = json.dumps({evil: evil})
     facts = make_facts(
-        title=evil, dataset=evil, licence=evil, pictures=pictures, vqa_scores=answers, training_log=log,
-        summaries=summaries, commands={evil: evil}, identity={evil: evil},
+        run=ReportConfig(dataset=evil, data_dir=f"data/{evil}"), licence=evil, pictures=pictures, vqa_scores=answers,
+        training_log=make_log((evil,)), summaries=summaries, slice_members=members, sweep_trials=trials,
+        scenes=scenes.assign(location=evil), drift_scores=make_drift().assign(slice=evil, feature=evil, statistic=evil),
+        card={"num_parameters": 1, "planner": {"name": evil}, "training": {"run": evil}},
+        training={"teacher": {"name": evil, "checkpoint": evil}},
     )  # fmt: skip
-    reader = read(render_report(facts, tmp_path / "report").read_text(encoding="utf-8"))
-    assert "script" not in reader.tags
-    clean = read(render_report(make_facts(pictures=pictures), tmp_path / "clean").read_text(encoding="utf-8"))
-    assert reader.tags == clean.tags
+    text = render_report(facts, tmp_path / "report").read_text(encoding="utf-8")
+    reader = read(text)
+    assert "script" not in reader.tags and evil not in text
+    clean = read(written(tmp_path / "clean", pictures=pictures))
+    assert reader.tags <= clean.tags
 
 
 def test_the_numbers_of_the_tables_stand_on_the_page(tmp_path: Path):
-    text = render_report(make_facts(pictures=write_pictures(tmp_path / "p")), tmp_path / "r").read_text(
-        encoding="utf-8"
-    )
-    assert '<td class="best">0.93</td>' in text
+    text = shown(tmp_path / "r", pictures=write_pictures(tmp_path / "p"))
     assert "240 keyframes of 10 scenes" in text and "0.33 %" in text and "standardised" in text
-    assert "Trained on 2 scenes (12 keyframes)" in text and "Scored on 2 val scenes" in text
+    assert "trained on 2 training scenes of a made-up world (12 keyframes" in text
     assert "too few" in text and "21.4" in text and "trajectory_l1" in text
-    assert "The planner collides at 2.5 s" in text and "4.27" in text
-    assert "kedro run" in text
+    assert "The planner collides at 2.5 s" in text
+    assert "below 20 scored keyframes or 2 events" in text and "Below 5 scenes there is no interval" in text
+    assert "joint-4f1d" in text and "123,456 weights" in text
+    assert "kedro run --env tiny" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "words"),
+    [
+        ("summaries", make_summaries().assign(num_scenes=17), "240 keyframes of 17 scenes"),
+        ("differences", make_differences(0.31, 0.32, 0.33), "The control beats the distilled planner"),
+        ("vqa_scores", make_answers(20, 0.3, 0.6), "answers better with another scene’s tokens"),
+        ("sweep_trials", make_trials(1.0, 3.0), "The sweep found nothing better than the default settings"),
+        ("sweep_trials", make_trials(8.0, 2.0), "default 8.00 m, best 2.00 m (−75 %)"),
+        ("drift_scores", make_drift({"all": {"l2_m": 0.77}}), "7.7 ×"),
+        ("drift_verdict", make_drift_verdict(passed=True), "The drift stays within what is allowed"),
+        ("slice_members", make_facts().slice_members.iloc[:2], "1 rare event"),
+        ("min_samples", 33, "below 33 scored keyframes"),
+        ("split", "train", "scenes that it was trained on"),
+    ],
+)
+def test_another_table_gives_another_page(tmp_path: Path, name: str, table: object, words: str):
+    assert words not in shown(tmp_path / "before")
+    assert words in shown(tmp_path / "after", **{name: table})
+
+
+def test_bad_news_stands_at_the_top(tmp_path: Path):
+    top = shown(tmp_path, differences=make_differences(0.1, 0.2, 0.3)).split("At a glance")[0]
+    assert "Verdict: Not good. It plans nearer to the human driver than" in top
+    assert "it is beaten by the control (the same planner without the teacher)" in top
+
+
+def test_no_sweep_is_told_with_how_to_make_one(tmp_path: Path):
+    text = shown(tmp_path, sweep_trials=make_trials(1.0).iloc[:0])
+    text = text.split("Are there better settings?")[1].split("Are the scenes still")[0]
+    assert "No sweep was made in this run" in text and "--pipelines=tuning,report --params tuning.num_trials=20" in text
+    assert "What the best trial changed" not in text
+
+
+def test_how_to_train_with_the_sweep_is_told(tmp_path: Path):
+    text = written(tmp_path)
+    assert "cp data/tiny/06_models/sweep/parameters_distillation.yml conf/tiny/" in text
+    assert '<svg viewBox="0 0 300 120" role="img" aria-label="Objective of 3 trials, from 1.5 m to 2 m">' in text
+
+
+def test_advice_is_given_for_what_went_wrong_and_no_other(tmp_path: Path):
+    after = shown(tmp_path / "bad").split("What this run asks for:")[1]
+    assert "add scenes like the current ones" in after and "pretrained language model" not in after
+    well = make_facts(drift_verdict=make_drift_verdict(passed=True), sweep_trials=make_trials(1.0, 2.0))
+    table = well.summaries.query("slice != 'resume_from_stop'")
+    page = render_report(replace(well, summaries=table), tmp_path / "good").read_text(encoding="utf-8")
+    assert "What this run asks for" not in page
+
+
+def test_pictures_are_described_for_who_does_not_see_them(tmp_path: Path):
+    text = written(tmp_path / "r", pictures=write_pictures(tmp_path / "p", num=1))
+    assert re.findall(r'alt="([^"]*)"', text) == [
+        "Six camera images with the driven and planned paths on the road: scene-0001, keyframe 5, Rain",
+        "Map, road users, driven and planned paths from above: scene-0001, keyframe 5, Rain",
+    ]
+    svgs = re.findall(r"<svg [^>]*>", text)
+    assert all('role="img" aria-label="' in svg or 'aria-hidden="true"' in svg for svg in svgs) and len(svgs) > 20
 
 
 @pytest.mark.parametrize(
@@ -132,20 +222,15 @@ def test_a_non_commercial_licence_is_said_at_the_top(tmp_path: Path, licence: st
     assert licence in text
 
 
-def test_a_run_without_questions_training_latency_slices_and_pictures_still_has_a_page(tmp_path: Path):
-    facts = make_facts()
-    summaries = facts.summaries[facts.summaries["slice"] == "all"]
-    bare = make_facts(
-        vqa_scores=facts.vqa_scores.iloc[:0],
-        training_log=facts.training_log.iloc[:0],
-        latencies=facts.latencies.iloc[:0],
-        differences=facts.differences.iloc[:0],
-        summaries=summaries,
-        identity={},
-    )
-    text = render_report(bare, tmp_path).read_text(encoding="utf-8")
-    read(text)
-    assert "No question was asked" in text and "Nothing was timed" in text and "logged no training" in text
+def test_a_run_of_scores_alone_still_has_a_page_that_says_what_is_missing(tmp_path: Path):
+    text = render_report(make_bare_facts(), tmp_path).read_text(encoding="utf-8")
+    reader = read(text)
+    assert DRIFT_PAGE not in reader.links
+    for words in (
+        "No question was asked", "Nothing was timed", "logged no training", "No slice was found",
+        "No sweep was made", "Drift was not computed", "No picture was drawn",
+    ):  # fmt: skip
+        assert words in text
     assert "nan" not in re.split(r"[^a-z]+", text.lower())
 
 

@@ -27,6 +27,12 @@ def town():
         HandScene(name="dark", ego=straight(8, 6.0), description="Night, big street"),
         HandScene(name="wet", ego=straight(8, 6.0), description="Rain, turn left"),
         HandScene(name="walker", ego=straight(12, 5.0), actors={"walker": Actor("pedestrian", (18, 2, 0))}),
+        HandScene(name="brake", ego=from_speeds([8.0] * 4 + [4.0] * 8)),
+        HandScene(
+            name="crowd",
+            ego=straight(8, 2.0),
+            actors={f"p{at}": Actor("pedestrian", straight(8, 1.0, start_x=at - 8.0, y=12.0)) for at in range(16)},
+        ),
     )
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import math
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -211,6 +212,47 @@ def test_the_weights_of_the_run_reach_the_model(tmp_path):
 def test_only_every_nth_step_and_the_last_are_logged(tmp_path):
     train(tmp_path, stage=StageConfig(num_steps=12, batch_size=2, log_every=5))
     assert [step for step, _ in terms(tmp_path)] == [0, 5, 10, 11]
+
+
+def test_a_line_of_the_log_says_what_the_step_cost_and_the_runtime_is_shown_the_same_line(tmp_path):
+    class Watching(LocalRuntime):
+        def __init__(self):
+            super().__init__()
+            self.observed, self.reported = [], []
+
+        def observe(self, line):
+            self.observed.append(line)
+
+        def report(self, metrics):
+            self.reported.append(metrics)
+
+    runtime = Watching()
+    stage = StageConfig(num_steps=8, batch_size=4, log_every=3, checkpoint_every=5)
+    fit(Model(), Data(), run(tmp_path, stage), runtime)
+    lines = read_log(tmp_path / LOG)
+    assert lines == runtime.observed
+    assert [line["step"] for line in lines] == [0, 3, 6, 7]
+    fields = {"seconds", "samples_per_second", "data_wait_seconds", "resident_memory_bytes"}
+    assert all(line.keys() == {"step", "terms", *fields} for line in lines)
+    assert all(min(line[name] for name in fields) >= 0 < line["samples_per_second"] for line in lines)
+    # At the checkpoint after step 4 the last measurements are those of step 3.
+    assert [reported["step"] for reported in runtime.reported] == [5, 8]
+    assert [{name: reported[name] for name in fields} for reported in runtime.reported] == [
+        {name: lines[at][name] for name in fields} for at in (1, 3)
+    ]
+
+
+def test_data_that_come_slowly_show_as_waiting(tmp_path):
+    class Slow(Data):
+        def batch(self, indices, epochs=None):
+            time.sleep(0.25)
+            return super().batch(indices, epochs)
+
+    train(tmp_path / "fast", stage=StageConfig(num_steps=4, batch_size=4))
+    train(tmp_path / "slow", data=Slow(), stage=StageConfig(num_steps=4, batch_size=4))
+    fast, slow = ([line["data_wait_seconds"] for line in read_log(tmp_path / name / LOG)] for name in ("fast", "slow"))
+    assert min(slow) > 0.03 > np.median(fast)
+    assert terms(tmp_path / "fast") == terms(tmp_path / "slow")
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero():

@@ -11,13 +11,12 @@ from dima_pipeline.planners import PLANNERS
 from dima_pipeline.surrogates import SURROGATES
 from dima_pipeline.training.objective import (
     JointObjective,
-    ObjectiveConfig,
-    Weights,
     choose_pairs,
     distillation,
     foresee,
     remember,
 )
+from dima_pipeline.training.weights import ObjectiveConfig, Weights
 from teaching_cases import (
     IMAGE_SIZE,
     TINY_PLANNER,

@@ -1,13 +1,18 @@
 """Annotators: question-answer pairs about scenes. A new one is one file with ``Config`` and ``build``."""
 
-from collections.abc import Iterable
-from typing import Annotated, Any, Protocol
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
 from pydantic import BeforeValidator
 
-from dima_pipeline.contracts.batch import VqaPair
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dima_pipeline.contracts.batch import VqaPair
 
 ANNOTATORS = Family(__name__)
 AnnotatorSpec = Annotated[Any, BeforeValidator(ANNOTATORS.parse)]

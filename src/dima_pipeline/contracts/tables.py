@@ -4,6 +4,8 @@ Positions are in the ego frame of the row's keyframe unless a column says ``glob
 number. Lists (polyline points, matrices) are stored flat, row by row.
 """
 
+from typing import Final
+
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
@@ -345,35 +347,52 @@ class SweepTrials(Table):
     is_best: Series[bool]
 
 
-class KeyframeFeatures(Table):
-    """One row per keyframe of the windows that drift compares: what the scene, the ego, the plan and the error are.
+DRIFT_FEATURES: Final = {
+    "scene": (
+        *("num_vehicles", "num_two_wheelers", "num_pedestrians", "num_obstacles", "nearest_vehicle_m"),
+        *("nearest_pedestrian_m", "num_dividers", "num_ped_crossings", "num_boundaries"),
+        *("brightness", "contrast", "num_missing_cameras"),
+    ),
+    "ego": (
+        *("speed_mps", "acceleration_mps2", "yaw_rate_radps", "steering_rad"),
+        *("command_left", "command_right", "command_unknown"),
+    ),
+    "prediction": ("planned_speed_mps", "planned_end_x_m", "planned_end_y_m", "planned_turn_rad", "planned_gap_m"),
+    "error": ("planning_l2_m",),
+}
+"""Features of a keyframe by group; what each one is stands in ``monitoring.features``."""
 
-    Null where unknown.
-    """
 
-    sample_token: Series[str] = pa.Field(unique=True)
-    scene_token: Series[str]
-    window: Series[str] = pa.Field(isin=("reference", "current"))
-    features: Series[object]
-    """Numbers in the order of ``monitoring.features.FEATURES``, NaN where unknown."""
-    embedding: Series[object]
-    """The planner's ego features (D)."""
+class KeyframeFeatures:
+    """One row per keyframe: ``DRIFT_FEATURES`` (null = unknown) and the planner's ego features ``embedding`` (D)."""
+
+    @classmethod
+    def to_schema(cls) -> pa.DataFrameSchema:
+        """The complete schema."""
+        columns = {"sample_token": pa.Column(str, unique=True), "scene_token": pa.Column(str)}
+        columns |= {name: pa.Column(float, nullable=True) for names in DRIFT_FEATURES.values() for name in names}
+        return pa.DataFrameSchema({**columns, "embedding": pa.Column(object)}, strict=True, coerce=True)
+
+    @classmethod
+    def validate(cls, frame: pd.DataFrame, *args: object, **kwargs: object) -> pd.DataFrame:
+        """Check ``frame``; raises pandera's ``SchemaErrors`` or ``SchemaError``."""
+        return cls.to_schema().validate(frame, lazy=True)
 
 
 class DriftScores(Table):
-    """One row per feature and slice: how far the current window lies from the reference."""
+    """One row per slice and feature: how far the current window lies from the reference."""
 
     slice: Series[str]
     """``all`` = every keyframe of the windows."""
-    group: Series[str] = pa.Field(isin=("scene", "ego", "prediction", "error", "embedding"))
+    group: Series[str] = pa.Field(isin=(*DRIFT_FEATURES, "embedding"))
     feature: Series[str]
     statistic: Series[str]
     value: Series[float] = pa.Field(nullable=True)
-    """Null where one of the windows holds too few keyframes."""
+    """Null where one of the windows knows the feature at too few keyframes or scenes."""
     threshold: Series[float] = pa.Field(nullable=True)
     drifted: Series[bool]
     """False where ``too_few``."""
     num_reference: Series[int] = pa.Field(ge=0)
-    """Keyframes."""
+    """Keyframes where it is known."""
     num_current: Series[int] = pa.Field(ge=0)
     too_few: Series[bool]

@@ -11,26 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
 
-from dima_pipeline.annotations import ANNOTATORS, AnnotatorSpec
+from dima_pipeline.annotations import ANNOTATORS
 from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
+from dima_pipeline.curation.annotation_config import AnnotationConfig
 from dima_pipeline.curation.answer_check import check_pairs
-from dima_pipeline.curation.scene_edits import EditConfig, scene_edit_rows
+from dima_pipeline.curation.scene_edits import scene_edit_rows
 from dima_pipeline.datasets import SceneTables
-from dima_pipeline.plugins import config_dataclass
-from dima_pipeline.slices import SLICES, SliceSpec
+from dima_pipeline.slices import SLICES
 from dima_pipeline.storage.keyframes import keyframes
-
-
-@config_dataclass
-class AnnotationConfig:
-    """The parameters of the ``annotation`` pipeline."""
-
-    seed: int = 0
-    annotators: list[AnnotatorSpec] = Field(default_factory=lambda: [ANNOTATORS.parse("rules")])
-    edits: EditConfig = Field(default_factory=EditConfig)
-    slices: list[SliceSpec] = Field(default_factory=lambda: [SLICES.parse(name) for name in SLICES.names()])
 
 
 def annotate(config: AnnotationConfig, tables: SceneTables) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

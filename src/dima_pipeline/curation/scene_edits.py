@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import Field
 
 from dima_pipeline.contracts.frames import NUM_FUTURE_STEPS, PERCEPTION_RANGE_M
 from dima_pipeline.contracts.scene_words import DIRECTIONS, directions, singular
+from dima_pipeline.curation.annotation_config import EditConfig
 from dima_pipeline.curation.counterfactual import (
     STEP_TIMES_S,
     Answer,
@@ -28,7 +28,6 @@ from dima_pipeline.curation.counterfactual import (
     overlaps,
 )
 from dima_pipeline.geometry import boxes_overlap, distance_to_polyline, ego_boxes, wrap_angle
-from dima_pipeline.plugins import config_dataclass
 from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
@@ -40,23 +39,6 @@ IN_WAY_M = 1.6
 LEADER_GAP_M = 16.0
 STANDING_ADD_SHARE = 0.15
 LEADER_MPS = 4.0
-
-
-@config_dataclass
-class EditConfig:
-    """How scenes are edited."""
-
-    keyframe_share: float = Field(1.0, ge=0, le=1)
-    """Share of the keyframes with a known future that are edited at all."""
-    add_share: float = Field(0.6, ge=0, le=1)
-    matter_share: float = Field(0.5, ge=0, le=1)
-    """Wanted share of the added vehicles that change what the ego should do."""
-    num_nearest: int = Field(5, ge=1)
-    """Vehicles among which the deleted one is drawn."""
-    num_candidates: int = Field(24, ge=1)
-    """Poses tried for an added vehicle."""
-    min_ahead_m: float = Field(6.0, ge=0)
-    max_ahead_m: float = Field(30.0, gt=0)
 
 
 class Vehicle(NamedTuple):

@@ -1,15 +1,19 @@
 """Data sets: recordings in, tables and images out. A new one is one file with ``Config`` and ``build``."""
 
+from __future__ import annotations
+
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
-import numpy as np
-import pandas as pd
 from pydantic import BeforeValidator
 
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
 
 DATASETS = Family(__name__)
 DatasetSpec = Annotated[Any, BeforeValidator(DATASETS.parse)]

@@ -6,55 +6,44 @@ starting workers costs more than a short stage.
 """
 
 import json
-import logging
-import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed
-from ray._private import ray_constants, services
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
+from dima_pipeline.distributed.metrics import TrainingGauges
 from dima_pipeline.distributed.progress import Follow, follow
+from dima_pipeline.distributed.ray_start import start_ray
+from dima_pipeline.distributed.rendezvous import torch_config
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.stages import StageSpec, is_finished, train_stage
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "1",
-    # Ray would start workers through `uv run` again when it finds itself started by it, and hang.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # The defaults poll every 2 s, which every report would wait for.
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
 GATHER_BYTES = 8192
-LOOPBACK = "127.0.0.1"
-CLOSED_PROXY = f"http://{LOOPBACK}:9"
-NO_REQUESTS = {"http_proxy": CLOSED_PROXY, "https_proxy": CLOSED_PROXY, "no_proxy": f"{LOOPBACK},localhost"}
-"""Sends the HTTP requests of a process to a closed port of this machine."""
+Loop = Callable[[dict[str, Any]], str]
+"""What a worker does; the text of a user's error, or nothing."""
 
 
 class RayRuntime:
-    """The worker of a Ray Train run that this process is; see ``training.runtime.Runtime``."""
+    """The worker of a Ray Train run that this process is, for one stage; see ``training.runtime.Runtime``."""
 
-    def __init__(self) -> None:
+    def __init__(self, spec: StageSpec) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world_size = context.get_world_size()
         self.device: torch.device = ray.train.torch.get_device()
+        self._stage = spec.stage
+        self._gauges = TrainingGauges(spec.stage, spec.name, self.rank)
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         """DDP among several workers; a loss weight of zero leaves parameters unused, which DDP must expect."""
@@ -71,9 +60,14 @@ class RayRuntime:
         torch.distributed.all_gather(everyones, mine)
         return [json.loads(bytes(tensor.tolist())) for tensor in everyones]
 
+    def observe(self, line: Mapping[str, Any]) -> None:
+        """As Ray metrics."""
+        self._gauges.show(line)
+
     def report(self, metrics: Mapping[str, float]) -> None:
-        """A barrier among the workers, and what Ray's dashboard shows."""
-        ray.train.report(dict(metrics))
+        """A barrier among the workers, and a line in the log of each, which the dashboard shows from its left."""
+        first = {"stage": self._stage, "step": metrics["step"], "total": metrics["total"]}
+        ray.train.report({**first, **metrics})
 
 
 def launch(specs: Sequence[StageSpec], runtime: RuntimeConfig, show: Follow | None = None) -> list[Path]:
@@ -85,71 +79,37 @@ def launch(specs: Sequence[StageSpec], runtime: RuntimeConfig, show: Follow | No
     unfinished = [spec for spec in specs if not is_finished(spec)]
     if unfinished:
         start_ray(runtime)
+        job = {
+            "specs": [asdict(spec) for spec in unfinished],
+            "num_threads": runtime.threads_per_worker,
+            "python_path": [str(Path(path).resolve()) for path in sys.path],
+        }
         with follow(unfinished, show):
-            _fit(unfinished, runtime)
+            run_workers(_train_stages, job, runtime)
     return [spec.model_dir for spec in specs]
 
 
-def start_ray(runtime: RuntimeConfig) -> None:
-    """Connect to ``RAY_ADDRESS`` or start Ray on this machine; nothing to do where it runs already."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    if ray.is_initialized():
-        return
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING, log_to_driver=False)
-        return
-    with _dashboard_stays_here():
-        ray.init(
-            num_cpus=runtime.num_cpus,
-            include_dashboard=runtime.use_dashboard,
-            dashboard_host=LOOPBACK,
-            # Ray would look for the address by which the internet sees it, and listen there.
-            _node_ip_address=LOOPBACK,
-            object_store_memory=runtime.object_store_mb * 2**20,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-        )
-
-
-@contextmanager
-def _dashboard_stays_here() -> Iterator[None]:
-    """Keep Ray's dashboard process from asking cloud metadata services where it runs and from reporting that usage
-    statistics are off: it does both even with usage statistics off (ray 2.60)."""
-    start = services.start_ray_process
-
-    def start_quietly(command: list[str], process_type: str, *arguments: Any, **options: Any) -> Any:
-        if process_type == ray_constants.PROCESS_TYPE_DASHBOARD:
-            options["env_updates"] = {**(options.get("env_updates") or {}), **NO_REQUESTS}
-        return start(command, process_type, *arguments, **options)
-
-    services.start_ray_process = start_quietly
-    try:
-        yield
-    finally:
-        services.start_ray_process = start
-
-
-def _fit(specs: Sequence[StageSpec], runtime: RuntimeConfig) -> None:
+def run_workers(
+    loop: Loop, job: dict[str, Any], runtime: RuntimeConfig, callbacks: Sequence[UserCallback] = ()
+) -> None:
+    """Run ``loop(job)`` in every worker; raises ``ValueError`` with the text that it returns."""
     storage = Path(runtime.work_dir).resolve() / "ray"
-    name = uuid.uuid4().hex
-    job = {
-        "specs": [asdict(spec) for spec in specs],
-        "num_threads": runtime.threads_per_worker,
-        "python_path": [str(Path(path).resolve()) for path in sys.path],
-    }
+    name = f"distillation-{uuid.uuid4().hex[:8]}"
     run_config = RunConfig(
-        name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=runtime.max_failures)
+        name=name,
+        storage_path=str(storage),
+        failure_config=FailureConfig(max_failures=runtime.max_failures),
+        callbacks=list(callbacks),  # type: ignore[arg-type]  # stubs of V1
     )
     scaling = ScalingConfig(num_workers=runtime.num_workers, use_gpu=runtime.device == "cuda")
     common: dict[str, Any] = {"train_loop_config": job, "scaling_config": scaling, "run_config": run_config}
     trainer: Any
     if runtime.num_workers == 1:
         # No process group for one worker: torch would look its own address up in the DNS.
-        trainer = DataParallelTrainer(_train_stages, **common)
+        trainer = DataParallelTrainer(loop, **common)
     else:
-        backend = TorchConfig(backend="nccl" if runtime.device == "cuda" else "gloo")
-        trainer = TorchTrainer(_train_stages, torch_config=backend, **common)  # type: ignore[arg-type]  # stubs of V1
+        group = torch_config(runtime.device, storage / name)
+        trainer = TorchTrainer(loop, torch_config=group, **common)  # type: ignore[arg-type]  # stubs of V1
     result = trainer.fit()
     shutil.rmtree(storage / name, ignore_errors=True)
     if error := result.return_value:
@@ -161,10 +121,11 @@ def _train_stages(job: dict[str, Any]) -> str:
     # A plug-in may lie outside of what is installed: workers import from where the driver does.
     sys.path.extend(path for path in job["python_path"] if path not in sys.path)
     torch.set_num_threads(job["num_threads"])
-    runtime = RayRuntime()
     for facts in job["specs"]:
+        spec = StageSpec(**facts)
+        runtime = RayRuntime(spec)
         try:
-            train_stage(StageSpec(**facts), runtime)
+            train_stage(spec, runtime)
         except ValueError as error:
             if runtime.world_size > 1:  # the others wait for this worker: only Ray can end them
                 raise

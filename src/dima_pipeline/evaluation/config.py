@@ -14,8 +14,6 @@ Split = Literal["train", "val", "test"]
 class EvaluationConfig:
     """How planners are scored, timed, questioned and pictured."""
 
-    dataset: str = "recordings"
-    """What the report calls the data."""
     metrics: list[MetricSpec] = Field(default_factory=lambda: ["planning_l2", "box_collision"], min_length=1)
     split: Split = "val"
     """Keyframes that are scored; training keyframes only to see over-fitting."""

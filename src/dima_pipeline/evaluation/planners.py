@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 from dima_pipeline.contracts.batch import BevMemory, Plan, SceneBatch
 from dima_pipeline.datasets import SceneTables
@@ -51,7 +52,17 @@ def plan_scenes(
     bundle: RunsPlans, reader: SceneReader, samples: pd.DataFrame, *, planner: str, num_parallel: int = 8
 ) -> pd.DataFrame:
     """Rows of the ``plans`` table for all keyframes of ``samples``, each planned with the memory of those before."""
-    return _plan(bundle, reader.batch, samples, planner, num_parallel)
+    tokens, trajectory, _ = _plan(bundle, reader.batch, samples, num_parallel)
+    return plan_rows(planner, tokens, trajectory)
+
+
+def plan_with_features(
+    bundle: RunsPlans, reader: SceneReader, samples: pd.DataFrame, *, num_parallel: int = 8
+) -> tuple[Float[np.ndarray, "N T 2"], Float[np.ndarray, "N F"]]:
+    """Trajectories and the planner's ego features (``Plan.features``), in the order of ``samples``."""
+    tokens, trajectory, features = _plan(bundle, reader.batch, samples, num_parallel)
+    order = pd.Index(tokens).get_indexer(pd.Index(samples["sample_token"]))
+    return trajectory[order], features[order]
 
 
 def plan_shuffled(
@@ -75,19 +86,24 @@ def plan_shuffled(
         other = reader.batch([shown[token] for token in tokens])
         return replace(reader.batch(tokens), images=other.images, camera_valid=other.camera_valid)
 
-    return _plan(bundle, read, samples, planner, num_parallel)
+    planned, trajectory, _ = _plan(bundle, read, samples, num_parallel)
+    return plan_rows(planner, planned, trajectory)
 
 
-def _plan(bundle: RunsPlans, read: Read, samples: pd.DataFrame, planner: str, num_parallel: int) -> pd.DataFrame:
+def _plan(
+    bundle: RunsPlans, read: Read, samples: pd.DataFrame, num_parallel: int
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Tokens in the order they were planned in, their trajectories and features."""
     planned: list[str] = []
-    trajectories = []
+    plans = []
     memory: BevMemory | None = None
     for tokens, begins in lockstep(samples, num_parallel):
         known = None if begins or memory is None else keep_rows(memory, len(tokens))
         plan, memory = bundle.plan(read(tokens), known)
         planned += tokens
-        trajectories.append(np.asarray(plan.trajectory))
-    return plan_rows(planner, planned, np.concatenate(trajectories))
+        plans.append(plan)
+    trajectory, features = (np.concatenate([getattr(p, name) for p in plans]) for name in ("trajectory", "features"))
+    return planned, trajectory, features
 
 
 def plan_all(

@@ -1,13 +1,17 @@
 """Planning metrics: per sample first, means last. A new one is one file with ``Config`` and ``build``; numpy only."""
 
-from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Bool, Float, Int
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
 from pydantic import BeforeValidator
 
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Bool, Float, Int
 
 METRICS = Family(__name__)
 MetricSpec = Annotated[Any, BeforeValidator(METRICS.parse)]

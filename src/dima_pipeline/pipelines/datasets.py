@@ -18,6 +18,9 @@ from dima_pipeline.storage.manifest import publish, read_manifest, write_durably
 
 LICENCE = "licence"
 VERSION = "contract_version"
+Json = dict[str, Any] | list[Any]
+Metadata = dict[str, Any] | None
+"""What a catalog entry tells other tools (``dvc``: see ``dvc_stages``); it changes nothing here."""
 
 
 class TableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
@@ -26,9 +29,10 @@ class TableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
     A loaded table carries both in ``frame.attrs``.
     """
 
-    def __init__(self, *, filepath: str, licence: str) -> None:
+    def __init__(self, *, filepath: str, licence: str, metadata: Metadata = None) -> None:
         self._path = Path(filepath)
         self._licence = licence
+        self.metadata = metadata
 
     def save(self, data: pd.DataFrame) -> None:
         """Write ``data`` whole or not at all."""
@@ -68,8 +72,9 @@ class TableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
 class DirectoryDataset(AbstractDataset[Path, Path]):
     """A finished directory (``storage.manifest``): saving publishes a staged one by renames, loading gives its path."""
 
-    def __init__(self, *, filepath: str) -> None:
+    def __init__(self, *, filepath: str, metadata: Metadata = None) -> None:
         self._path = Path(filepath)
+        self.metadata = metadata
 
     def save(self, data: Path) -> None:
         """Move the staged directory ``data`` into place; it must have its manifest."""
@@ -110,23 +115,24 @@ class RecordedRoot(AbstractDataset[None, Path]):
         return {"dataroot": self._dataroot}
 
 
-class JsonDataset(AbstractDataset[dict[str, Any], dict[str, Any]]):
+class JsonDataset(AbstractDataset[Json, Json]):
     """A small JSON file for people and for metric tools."""
 
-    def __init__(self, *, filepath: str) -> None:
+    def __init__(self, *, filepath: str, metadata: Metadata = None) -> None:
         self._path = Path(filepath)
+        self.metadata = metadata
 
-    def save(self, data: dict[str, Any]) -> None:
+    def save(self, data: Json) -> None:
         """Write ``data`` whole or not at all."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(self._path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
 
-    def load(self) -> dict[str, Any]:
+    def load(self) -> Json:
         """Read it; raises ``ValueError`` for a missing or damaged file."""
         if not self._path.is_file():
             raise ValueError(f"{self._path} does not exist: run the pipeline that makes it")
         try:
-            content: dict[str, Any] = json.loads(self._path.read_text())
+            content: Json = json.loads(self._path.read_text())
         except json.JSONDecodeError as error:
             raise ValueError(f"{self._path} is damaged ({error}); run the pipeline that makes it again") from None
         return content

@@ -1,11 +1,15 @@
 """Planners: what ships, without an LLM. A new one is one file with ``Config`` and ``build``."""
 
-from typing import Annotated, Any, Protocol
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
-from dima_pipeline.contracts.batch import BeamTokens, BevMemory, Plan, SceneBatch, SceneTargets
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    from dima_pipeline.contracts.batch import BeamTokens, BevMemory, Plan, SceneBatch, SceneTargets
 
 PLANNERS = Family(__name__)
 PlannerSpec = Annotated[Any, BeforeValidator(PLANNERS.parse)]

@@ -1,16 +1,27 @@
-"""Coordinates of the page's line charts; the template draws them as inline SVG, so nothing is loaded from elsewhere."""
+"""Coordinates of the page's charts; the template draws them as inline SVG, so nothing is loaded from elsewhere."""
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 
 from dima_pipeline.reporting.facts import ReportFacts
-from dima_pipeline.reporting.sections import label, lookup, shown_planners
+from dima_pipeline.reporting.results import difference_rows, label, lookup, shown_planners, slice_rows
+from dima_pipeline.reporting.wording import short
 
 WIDTH, HEIGHT = 300, 120
+MARGIN = 8
+"""Above and below the dots of a sweep."""
 MAX_POINTS = 120
+MAIN_TERMS = {
+    "total": "everything that training makes small",
+    "planning/trajectory_l1": "plan to driven path",
+    "distillation/ego": "planner’s features to the teacher’s",
+    "teacher/vqa": "the teacher’s answers",
+}
+"""Shown first, with what they are; the others fold away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +58,18 @@ def training_charts(log: pd.DataFrame) -> list[Chart]:
         if not curves:
             continue
         last = max(int(steps[-1]) for _, steps, _ in curves.values())
-        top = max(float(values.max()) for _, _, values in curves.values())
+        top = max(float(values.max()) for _, _, values in curves.values()) or 1.0
         bottom = min(0.0, *(float(values.min()) for _, _, values in curves.values()))
         lines = tuple(
             Line(
                 series=series,
                 name=name,
                 points=_points(steps / max(last, 1), values, bottom, top),
-                note=f"{_short(values[0])} → {_short(values[-1])}",
+                note=f"{short(values[0])} → {short(values[-1])}",
             )
             for series, (name, steps, values) in sorted(curves.items())
         )
-        charts.append(Chart(title=str(term), lines=lines, top=_short(top), first="0", last=str(last)))
+        charts.append(Chart(title=str(term), lines=lines, top=short(top), first="0", last=str(last)))
     return charts
 
 
@@ -81,11 +92,111 @@ def horizon_chart(facts: ReportFacts) -> Chart:
             series=series,
             name=name,
             points=_points((np.arange(6) + 1) / 6, values, 0.0, top),
-            note=f"{_short(values[-1])} m",
+            note=f"{short(values[-1])} m",
         )
         for series, name, values in curves
     )
-    return Chart(title="L2 over the planned 3 s", lines=lines, top=f"{_short(top)} m", first="0 s", last="3 s")
+    return Chart(title="L2 over the planned 3 s", lines=lines, top=f"{short(top)} m", first="0 s", last="3 s")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A trial in the chart of a sweep, a mean in a strip: its place, its kind (CSS class) and what is said about it."""
+
+    x: float
+    y: float
+    kind: str
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepChart:
+    """Objective over trials: dots, and the best so far as a line."""
+
+    dots: tuple[Dot, ...]
+    line: str
+    top: str
+    bottom: str
+    last: str
+
+
+def sweep_chart(trials: pd.DataFrame) -> SweepChart | None:
+    """Trials in the order in which they were proposed; None where none has an objective. Failed ones lie at the top."""
+    values = trials["objective"].to_numpy(float)
+    if not np.isfinite(values).any():
+        return None
+    bottom, top = float(np.nanmin(values)), float(np.nanmax(values))
+    span = top - bottom or 1.0
+    x = WIDTH * (np.arange(len(trials)) + 0.5) / len(trials)
+    y = MARGIN + (HEIGHT - 2 * MARGIN) * np.where(np.isfinite(values), (top - values) / span, 0.0)
+    dots = tuple(
+        Dot(x=float(u), y=float(v), kind=_kind(row), note=_trial_note(row))
+        for u, v, (_, row) in zip(x, y, trials.iterrows(), strict=True)
+    )
+    best = np.fmin.accumulate(values)
+    level = MARGIN + (HEIGHT - 2 * MARGIN) * (top - best) / span
+    corners = [(u, v) for u, v in zip(x, level, strict=True) if np.isfinite(v)]
+    steps = [corners[0]] + [p for (_, a), (u, b) in pairwise(corners) for p in ((u, a), (u, b))]
+    line = " ".join(f"{u:.1f},{v:.1f}" for u, v in steps)
+    return SweepChart(dots=dots, line=line, top=f"{short(top)} m", bottom=f"{short(bottom)} m", last=str(len(trials)))
+
+
+def _kind(row: pd.Series) -> str:
+    status = row["status"] if math.isfinite(row["objective"]) else "failed"
+    return f"{status}{' best' if row['is_best'] else ''}{' default' if row['is_default'] else ''}"
+
+
+def _trial_note(row: pd.Series) -> str:
+    name = "default settings" if row["is_default"] else f"trial {row['trial']}"
+    result = f"{short(row['objective'])} m" if math.isfinite(row["objective"]) else "no result"
+    return f"{name}: {result} after {row['step']} steps, {row['status']}{', the best' if row['is_best'] else ''}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Means and an interval on a line that all rows of a table share, as shares of its width."""
+
+    dots: tuple[Dot, ...]
+    low: float
+    high: float
+    zero: float | None = None
+
+
+def slice_strips(facts: ReportFacts) -> list[Strip]:
+    """L2 of the shown planners for every row of ``slice_rows``, from 0 to the largest, and the planner's interval."""
+    rows, planners = slice_rows(facts), [label(name, facts)[0] for name in shown_planners(facts)]
+    values = [number for row in rows for number in (*row["values"], row["high"]) if math.isfinite(number)]
+    top = max(values, default=1.0) or 1.0
+    strips = []
+    for row in rows:
+        dots = [
+            Dot(x=value / top, y=0.5, kind=f"m{series}", note=f"{name} {short(value)} m")
+            for series, (name, value) in enumerate(zip(planners, row["values"], strict=True))
+            if math.isfinite(value)
+        ]
+        strips.append(Strip(dots=tuple(dots), low=row["low"] / top, high=row["high"] / top))
+    return strips
+
+
+def difference_strips(facts: ReportFacts) -> list[Strip]:
+    """The L2 difference for every row of ``difference_rows``, zero within."""
+    rows = difference_rows(facts)
+    known = [row[name] for row in rows for name in ("low", "mean", "high") if math.isfinite(row[name])]
+    low, high = min([0.0, *known]), max([0.0, *known])
+    span = high - low or 1.0
+
+    def place(value: float) -> float:
+        return float((value - low) / span)
+
+    return [
+        Strip(
+            dots=(Dot(x=place(row["mean"]), y=0.5, kind="m0", note=f"{row['l2']} m"),),
+            low=place(row["low"]),
+            high=place(row["high"]),
+            zero=place(0.0),
+        )
+        for row in rows
+    ]
 
 
 def _thinned(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -107,8 +218,3 @@ def _points(x: np.ndarray, y: np.ndarray, bottom: float, top: float) -> str:
     known = np.isfinite(y)
     pairs = zip(WIDTH * x[known], HEIGHT * (top - y[known]) / span, strict=True)
     return " ".join(f"{u:.1f},{v:.1f}" for u, v in pairs)
-
-
-def _short(value: float) -> str:
-    """Three significant digits."""
-    return f"{value:.3g}" if math.isfinite(value) else "–"

@@ -1,30 +1,25 @@
 """What a report is made of: the tables of a run and a few names. Nothing here is computed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-DEFAULT_COMMANDS = {
-    "kedro run --pipelines=distillation": "train planner, control and teacher again, after a change under conf/",
-    "kedro run --pipelines=evaluation": "score, time and picture again, and write this page",
-    "DIMA_DATAROOT=/path/to/nuscenes kedro run --env nuscenes_mini": "the same on recordings in the nuScenes format",
-    "dima verify data/synthetic/06_models/planner_bundle": "check that a bundle is whole before it goes anywhere",
-}
+from dima_pipeline.reporting.config import ReportConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReportFacts:
     """The tables of ``contracts.tables`` that the page shows, and what they were made from."""
 
-    title: str
-    dataset: str
-    """In words: which data set, e.g. "generated world"."""
+    run: ReportConfig
     licence: str
     """Of the data; one that excludes commercial use is said loudly."""
     scenes: pd.DataFrame
     samples: pd.DataFrame
+    slice_members: pd.DataFrame
     summaries: pd.DataFrame
     """``ScoreSummaries``."""
     differences: pd.DataFrame
@@ -32,15 +27,24 @@ class ReportFacts:
     vqa_scores: pd.DataFrame
     training_log: pd.DataFrame
     latencies: pd.DataFrame
+    sweep_trials: pd.DataFrame
+    """No row where no sweep was made."""
+    drift_scores: pd.DataFrame
+    drift_verdict: Mapping[str, Any]
+    card: Mapping[str, Any]
+    """``card.json`` of the planner bundle."""
+    training: Mapping[str, Any]
+    """``DistillationConfig`` as JSON: what the models were really trained with."""
     pictures: Path | None = None
     """Directory with ``pictures.json``."""
     split: str = "val"
+    min_samples: int = 20
+    """A slice with fewer scored keyframes was marked ``too_few``."""
+    min_events: int = 2
+    min_scenes: int = 5
+    """Fewer scenes carry no interval."""
     planner: str = "planner"
     control: str = "control"
-    commands: Mapping[str, str] = field(default_factory=lambda: DEFAULT_COMMANDS)
-    """Command line -> what it does."""
-    identity: Mapping[str, str] = field(default_factory=dict)
-    """What tells this run from others: digests, seed, versions."""
 
     @property
     def is_non_commercial(self) -> bool:

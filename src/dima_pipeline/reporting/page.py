@@ -6,13 +6,14 @@ No script, no request to anywhere: pictures are data URIs, charts inline SVG, an
 import base64
 import io
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from dima_pipeline.reporting import charts, sections
+from dima_pipeline.reporting import answers, charts, commands, drift, results, run, sweep, verdicts, wording
 from dima_pipeline.reporting.facts import ReportFacts
 from dima_pipeline.storage.manifest import write_manifest
 
@@ -31,14 +32,7 @@ def render_report(facts: ReportFacts, directory: Path) -> Path:
     present = list(facts.summaries["planner"].unique())
     if facts.planner not in present:
         raise ValueError(f"the scores have no planner '{facts.planner}' to report on; they have {present}")
-    environment = Environment(
-        loader=PackageLoader("dima_pipeline.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("report.html.j2").render(**_content(facts))
+    text = _templates().get_template("report.html.j2").render(**_content(facts))
     directory.mkdir(parents=True, exist_ok=True)
     page = directory / PAGE
     page.write_text(text, encoding="utf-8")
@@ -46,26 +40,81 @@ def render_report(facts: ReportFacts, directory: Path) -> Path:
     return page
 
 
+@cache
+def _templates() -> Environment:
+    loader = PackageLoader("dima_pipeline.reporting")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
 def _content(facts: ReportFacts) -> dict[str, Any]:
-    """Every name the template uses."""
+    """Every name the templates use, section by section."""
     return {
         "facts": facts,
-        "verdicts": sections.verdicts(facts),
-        "data": sections.data_rows(facts),
-        "counted": sections.counted(facts),
-        "distances": sections.result_rows(facts, "planning_l2", "m"),
-        "collisions": sections.result_rows(facts, "box_collision", "%"),
-        "horizon_chart": charts.horizon_chart(facts),
-        "answers": sections.answer_rows(facts),
-        "questions": sections.question_rows(facts),
-        "slices": sections.slice_rows(facts),
-        "slice_planners": sections.slice_planners(facts),
-        "training": charts.training_charts(facts.training_log),
-        "stages": charts.stage_names(facts.training_log),
-        "latencies": sections.latency_rows(facts),
-        "pictures": load_pictures(facts.pictures) if facts.pictures else [],
-        "number": sections.number,
         "chart_size": (charts.WIDTH, charts.HEIGHT),
+        "number": wording.number,
+        **_top(facts),
+        **_scores(facts),
+        **_around(facts),
+    }
+
+
+def _top(facts: ReportFacts) -> dict[str, Any]:
+    """The overview, and what was trained on what."""
+    around = [sweep.sweep_verdict(facts), drift.drift_verdict(facts)]
+    findings = [*verdicts.verdicts(facts), *(verdict for verdict in around if verdict is not None)]
+    return {
+        "opening": run.opening(facts),
+        "overall": verdicts.overall(facts),
+        "verdicts": findings,
+        "advice": [verdict.advice for verdict in findings if verdict.advice],
+        "stations": run.stations(facts),
+        "data": run.data_rows(facts),
+        "images": run.images_in_words(facts, facts.samples),
+        "models": run.models_in_words(facts),
+        "held_out": run.held_out(facts),
+        "stages": run.stage_rows(facts),
+    }
+
+
+def _scores(facts: ReportFacts) -> dict[str, Any]:
+    """How good the planner and its teacher are."""
+    planners = results.shown_planners(facts)
+    return {
+        "counted": results.counted(facts),
+        "differences": list(zip(results.difference_rows(facts), charts.difference_strips(facts), strict=True)),
+        "surprise": verdicts.surprise(facts),
+        "distances": results.result_rows(facts, "planning_l2", "m"),
+        "collisions": results.result_rows(facts, "box_collision", "%"),
+        "horizon_chart": charts.horizon_chart(facts),
+        "slices": list(zip(results.slice_rows(facts), charts.slice_strips(facts), strict=True)),
+        "slice_planners": [results.label(name, facts)[0] for name in planners],
+        "slice_rules": results.slice_rules(facts),
+        "slice_verdict": verdicts.slice_verdict(facts),
+        "small_slices": results.small_slices(facts),
+        "pictures": load_pictures(facts.pictures) if facts.pictures else [],
+        "answers": answers.answer_rows(facts),
+        "questions": answers.question_rows(facts),
+        "latencies": run.latency_rows(facts),
+    }
+
+
+def _around(facts: ReportFacts) -> dict[str, Any]:
+    """Training curves, sweep, drift and how to go on."""
+    return {
+        "training": charts.training_charts(facts.training_log),
+        "main_terms": charts.MAIN_TERMS,
+        "curves": charts.stage_names(facts.training_log),
+        "sweep_verdict": sweep.sweep_verdict(facts),
+        "sweep_chart": charts.sweep_chart(facts.sweep_trials),
+        "sweep_statuses": sweep.status_rows(facts),
+        "changed": sweep.changed_rows(facts),
+        "search": commands.search(facts.run),
+        "adopt_sweep": commands.adopt_sweep(facts.run),
+        "drift_verdict": drift.drift_verdict(facts),
+        "drift_groups": drift.drift_groups(facts),
+        "drifted": drift.drifted_rows(facts),
+        "heat": drift.heat_rows(facts),
+        "command_groups": commands.command_groups(facts.run),
     }
 
 

@@ -13,6 +13,8 @@ from dima_pipeline.geometry import distance_to_polyline, rotation_from_quaternio
 from dima_pipeline.storage.keyframes import ego_paths_by_sample, ego_speeds
 
 Array = np.ndarray
+MOVABLE = ("car", "truck", "bus", "trailer", "construction_vehicle", "pedestrian", "motorcycle", "bicycle")
+"""Categories of who can move, whether or not he does."""
 FRONT_M = EGO_CENTER_AHEAD_M + EGO_LENGTH_M / 2
 """From the origin of the ego frame to the front bumper."""
 
@@ -28,7 +30,7 @@ class Track(NamedTuple):
     yaw: Float[Array, "N"]
     """Global and unwrapped, rad."""
     speed_mps: Float[Array, "N"]
-    """Signed; 0 where unknown."""
+    """Signed; NaN where unknown."""
 
 
 def by_sample(is_member: Bool[Array, "S"], tables: Any) -> pd.Series:
@@ -48,7 +50,7 @@ def described(tables: Any, pattern: str) -> pd.Series:
 def ego_tracks(tables: Any) -> Iterator[Track]:
     """The track of every scene."""
     samples = tables.samples
-    speed = np.nan_to_num(ego_speeds(tables))
+    speed = ego_speeds(tables)
     xy = samples[["ego_x_m", "ego_y_m"]].to_numpy(float)
     yaw = yaw_from_rotation(rotation_from_quaternion(samples[["ego_qw", "ego_qx", "ego_qy", "ego_qz"]].to_numpy(float)))
     time = samples.timestamp_us.to_numpy(float) / 1e6

@@ -1,7 +1,7 @@
-"""Keyframes before the ego passes a standing vehicle in its lane (a long-tail set of TOKEN) and comes back.
+"""Keyframes of going around a standing vehicle in the lane (a long-tail set of TOKEN), until it is passed.
 
-The lane is the ego's present heading, straight on: on a bend a car at the kerb stands on that line too, so the ego
-must return to it, heading the same way, within 12 s.
+The lane is the ego's heading when the vehicle stands in its way, straight on: on a bend a car at the kerb stands on
+that line too, so the ego must return to it, heading the same way, within 12 s. What is passed in a bend is not found.
 """
 
 from typing import Any
@@ -50,8 +50,8 @@ class Overtaking:
         for track in ego_tracks(tables):
             for at, row in enumerate(track.rows):
                 if row in obstacles:
-                    ends = places[obstacles[row]] @ np.array([1.0, 0.5])
-                    is_member[row] = any(self._passes(track, at, float(end)) for end in ends)
+                    for end_m in places[obstacles[row]] @ np.array([1.0, 0.5]):
+                        is_member[track.rows[at : self._passed(track, at, float(end_m))]] = True
         return by_sample(is_member, tables)
 
     def _in_the_way(self, tables: Any) -> pd.DataFrame:
@@ -66,19 +66,21 @@ class Overtaking:
         found = agents.category.isin(VEHICLES) & agents.x_m.between(FRONT_M, config.max_ahead_m)
         return agents[found & (overlap >= config.min_overlap_m) & (speed <= config.max_standing_mps)]
 
-    def _passes(self, track: Track, at: int, end_m: float) -> bool:
-        """Whether the ego goes around what ends ``end_m`` ahead and returns to its line in time."""
+    def _passed(self, track: Track, at: int, end_m: float) -> int:
+        """The first keyframe beyond what ends ``end_m`` ahead of ``at``; ``at`` where the ego does not go around it
+        and return to its line in time."""
         config = self.config
         later = (track.time_s >= track.time_s[at]) & (track.time_s <= track.time_s[at] + config.within_s)
         pose = np.array([*track.xy[at], track.yaw[at]])
         way: Float[np.ndarray, "T 2"] = to_frame(track.xy[later], pose)
         beyond = np.flatnonzero(way[:, 0] > end_m)
         if not len(beyond):
-            return False
+            return at
         aside = np.abs(np.interp(end_m, way[: beyond[0] + 1, 0], way[: beyond[0] + 1, 1]))
         turn_deg = np.abs(np.degrees(track.yaw[later] - track.yaw[at]))
         returned = (np.abs(way[:, 1]) <= config.max_return_m) & (turn_deg <= config.max_turn_deg)
-        return bool(aside >= config.min_aside_m and returned[beyond[0] :].any())
+        goes_around = aside >= config.min_aside_m and returned[beyond[0] :].any()
+        return at + int(beyond[0]) if goes_around else at
 
 
 build = Overtaking

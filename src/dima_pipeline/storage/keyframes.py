@@ -145,6 +145,11 @@ def ego_speeds(tables: Any) -> Float[Array, "S"]:
     return _speeds(tables.samples.speed_mps.to_numpy(float), *ego_paths_by_sample(tables))
 
 
+def agent_velocities(tables: Any) -> Float[Array, "N 2"]:
+    """Velocity of every row of ``agents`` in m/s: measured, else to the first future step, else NaN."""
+    return _velocities(tables.agents, *_agent_futures(tables.agents, tables.agent_futures))
+
+
 def _rows_by_sample(tokens: pd.Index, table: pd.DataFrame, name: str) -> list[Array]:
     codes = tokens.get_indexer(pd.Index(table.sample_token))
     if (codes < 0).any():

@@ -28,7 +28,7 @@ class RuntimeConfig:
     max_failures: Annotated[int, Field(ge=0)] = 2
     object_store_mb: Annotated[int, Field(ge=80)] = 200
     use_dashboard: bool = False
-    """On the loopback interface, with Ray's token authentication."""
+    """Of the Ray that is started here, on loopback and behind Ray's token; a cluster has its own."""
 
     def staging(self, name: str) -> Path:
         """An empty directory below ``work_dir`` for a result that is published when it is finished."""

@@ -1,13 +1,17 @@
 """Surrogate tasks: what the teacher is asked besides questions. A new one is one file with ``Config`` and ``build``."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
-from dima_pipeline.contracts.batch import BeamTokens, SceneEdits, SceneTargets, VqaPair
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    from dima_pipeline.contracts.batch import BeamTokens, SceneEdits, SceneTargets, VqaPair
 
 SURROGATES = Family(__name__)
 SurrogateSpec = Annotated[Any, BeforeValidator(SURROGATES.parse)]

@@ -1,13 +1,17 @@
 """Teachers: multimodal LLMs that read BEAM tokens through Q-Former adapters. A new one is one file."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BeforeValidator
 
-from dima_pipeline.contracts.batch import BeamTokens, VqaPair
 from dima_pipeline.plugins import Family
+
+if TYPE_CHECKING:
+    from dima_pipeline.contracts.batch import BeamTokens, VqaPair
 
 TEACHERS = Family(__name__)
 TeacherSpec = Annotated[Any, BeforeValidator(TEACHERS.parse)]

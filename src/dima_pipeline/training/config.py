@@ -12,7 +12,7 @@ from dima_pipeline.planners import PLANNERS, PlannerSpec
 from dima_pipeline.plugins import config_dataclass, explain
 from dima_pipeline.surrogates import SURROGATES, SurrogateSpec
 from dima_pipeline.teachers import TEACHERS
-from dima_pipeline.training.objective import ObjectiveConfig
+from dima_pipeline.training.weights import ObjectiveConfig
 
 OptionalTeacher = Annotated[Any, BeforeValidator(lambda value: None if value is None else TEACHERS.parse(value))]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -58,6 +58,8 @@ class DistillationConfig:
     """The YAML key ``distillation``: two stages (DiMA, section 3.4) and the models they train."""
 
     seed: Annotated[int, Field(ge=0)] = 0
+    num_development_scenes: Annotated[int, Field(ge=0)] = 0
+    """Training scenes that no stage trains on: configurations are compared on them, so that ``val`` stays unseen."""
     planner: PlannerSpec
     teacher: OptionalTeacher = None
     surrogates: list[SurrogateSpec] = Field(default_factory=list)

@@ -23,11 +23,16 @@ from dima_pipeline.models.tensors import to_tensors
 from dima_pipeline.storage.manifest import write_durably
 from dima_pipeline.training.checkpoints import Checkpoint, CheckpointStore, load_trainable, trainable_state
 from dima_pipeline.training.config import StageConfig
+from dima_pipeline.training.measuring import Meter
 from dima_pipeline.training.runtime import Runtime, mean_terms
 from dima_pipeline.training.sampling import Sampler
 
 LOG = "log.jsonl"
 LOCK_PATIENCE_S = 30.0
+
+
+class BusyError(ValueError):
+    """The folder of a run is in use: an error that goes away by itself."""
 
 
 class Batches(Protocol):
@@ -78,15 +83,21 @@ def fit(model: torch.nn.Module, data: Batches, run: Run, runtime: Runtime) -> Fi
 def _train(trainer: "_Trainer", data: Batches, sampler: Sampler, first_step: int) -> FitResult:
     run, runtime = trainer.run, trainer.runtime
     with _log(run.directory / LOG, first_step, is_written=runtime.rank == 0) as write:
-        for step, batch in _prefetch(data, sampler, range(first_step, run.stage.num_steps), runtime):
+        meter, measured = Meter(run.stage.batch_size, runtime.device), {}
+        for step, batch, waited_s in _prefetch(data, sampler, range(first_step, run.stage.num_steps), runtime):
             started_s = time.perf_counter()
             terms = trainer.step(step, batch)
+            seconds = round(time.perf_counter() - started_s, 4)
+            meter.step_done(waited_s)
             is_last = step + 1 == run.stage.num_steps
             if is_last or step % run.stage.log_every == 0:
-                write({"step": step, "seconds": round(time.perf_counter() - started_s, 4), "terms": terms})
+                measured = {"seconds": seconds, **meter.read()}
+                line = {"step": step, **measured, "terms": terms}
+                write(line)
+                runtime.observe(line)
             if is_last or (step + 1) % run.stage.checkpoint_every == 0:
                 trainer.save(step + 1)
-                runtime.report({"step": step + 1, **terms})
+                runtime.report({"step": step + 1, **measured, **terms})
     return FitResult(first_step=first_step, num_steps=run.stage.num_steps, num_bad_steps=trainer.num_bad_steps)
 
 
@@ -198,8 +209,10 @@ def schedule(step: int, stage: StageConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _prefetch(data: Batches, sampler: Sampler, steps: range, runtime: Runtime) -> Iterator[tuple[int, TrainingBatch]]:
-    """Batches of this worker; the next one is read in a thread while the present one trains."""
+def _prefetch(
+    data: Batches, sampler: Sampler, steps: range, runtime: Runtime
+) -> Iterator[tuple[int, TrainingBatch, float]]:
+    """Batches of this worker and the seconds each was waited for; the next one is read in a thread meanwhile."""
 
     def read(step: int) -> TrainingBatch:
         draw = sampler.draw(step).shard(runtime.rank, runtime.world_size)
@@ -209,9 +222,11 @@ def _prefetch(data: Batches, sampler: Sampler, steps: range, runtime: Runtime) -
         ahead = pool.submit(read, steps.start) if len(steps) else None
         for step in steps:
             assert ahead is not None
+            started_s = time.perf_counter()
             batch = ahead.result()
+            waited_s = time.perf_counter() - started_s
             ahead = pool.submit(read, step + 1) if step + 1 in steps else None
-            yield step, batch
+            yield step, batch, waited_s
 
 
 @contextmanager
@@ -222,7 +237,7 @@ def _exclusive(directory: Path, runtime: Runtime) -> Iterator[None]:
         deadline_s = time.monotonic() + LOCK_PATIENCE_S
         while runtime.rank == 0 and not _try_lock(file):
             if time.monotonic() > deadline_s:
-                raise ValueError(f"another process trains in {directory}: wait for it or end it")
+                raise BusyError(f"another process trains in {directory}: wait for it or end it")
             time.sleep(0.2)
         runtime.gather({})  # nobody looks for a checkpoint before the folder is ours
         yield

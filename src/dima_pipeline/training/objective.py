@@ -5,87 +5,18 @@ skips the forward pass that its term needs; without a teacher the same objective
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import AfterValidator, Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
 from dima_pipeline.contracts.batch import BeamTokens, BevMemory, Plan, SceneWindow, TrainingBatch, VqaPair
 from dima_pipeline.models.planning_losses import trajectory_l1
 from dima_pipeline.planners import Planner
-from dima_pipeline.plugins import config_dataclass, unknown
 from dima_pipeline.surrogates import SURROGATES, Privileged, SurrogateInput, TeacherOutput
-
-DEFAULT_WEIGHTS: dict[str, float] = {
-    "planning": 1.0,
-    "teacher/vqa": 1.0,
-    "teacher/trajectory_l1": 1.0,
-    "surrogate": 1.0,
-    "distillation/ego": 1.0,
-}
-"""The paper gives none; the planner's own terms come ready-weighted, and all are of order one at the start."""
-GROUPS = ("planning", "teacher", "surrogate", "distillation")
-FIXED_TERMS = {"teacher": ("teacher/vqa", "teacher/trajectory_l1"), "distillation": ("distillation/ego",)}
-
-
-def check_weights(weights: dict[str, float]) -> dict[str, float]:
-    """``weights`` unchanged; ``ValueError`` naming the first key that cannot be a term or a group of terms.
-
-    Names that only a planner or a surrogate task knows (``planning/agent_box``) are checked in the first step.
-    """
-    for name, weight in weights.items():
-        group, _, rest = name.partition("/")
-        if group not in GROUPS:
-            raise ValueError(unknown("loss term", name, [*GROUPS, *DEFAULT_WEIGHTS], where="objective.weights"))
-        if rest and group in FIXED_TERMS and name not in FIXED_TERMS[group]:
-            raise ValueError(unknown("loss term", name, list(FIXED_TERMS[group]), where="objective.weights"))
-        if rest and group == "surrogate" and "." not in rest and rest.split("/")[0] not in SURROGATES.names():
-            known = [f"surrogate/{task}" for task in SURROGATES.names()]
-            raise ValueError(unknown("loss term", name, known, where="objective.weights"))
-        if not 0 <= weight < float("inf"):
-            raise ValueError(f"objective.weights: {name} must be 0 or more, got {weight}")
-    return weights
-
-
-@config_dataclass
-class ObjectiveConfig:
-    """What each term counts, and how features are compared in distillation."""
-
-    weights: Annotated[dict[str, float], AfterValidator(check_weights)] = Field(default_factory=dict)
-    """By term (``teacher/vqa``) or group (``planning``, ``surrogate/scene_editing``); the most specific one counts,
-    then ``DEFAULT_WEIGHTS``."""
-    num_questions: int = Field(default=1, ge=1)
-    """Questions a sample and step; the scene is read once for them all."""
-    distillation: Literal["kl", "smooth_l1", "cosine"] = "kl"
-    temperature: float = Field(default=1.0, gt=0)
-    """Of the softmax over channels (kl only)."""
-
-
-class Weights:
-    """Weight of a term: the longest configured prefix of its name, else the longest default one."""
-
-    def __init__(self, configured: Mapping[str, float]) -> None:
-        self.configured = dict(configured)
-
-    def __getitem__(self, term: str) -> float:
-        for table in (self.configured, DEFAULT_WEIGHTS):
-            found = [name for name in table if term == name or term.startswith(f"{name}/")]
-            if found:
-                return table[max(found, key=len)]
-        return 0.0
-
-    def asks_for(self, group: str) -> bool:
-        """Whether any term of ``group`` can count."""
-        return self[group] > 0 or any(w > 0 for name, w in self.configured.items() if name.startswith(f"{group}/"))
-
-    def refuse_unknown(self, group: str, terms: Sequence[str]) -> None:
-        """``ValueError`` for a configured name below ``group`` that is none of ``terms``."""
-        for name in self.configured:
-            if name.startswith(f"{group}/") and not any(f"{term}/".startswith(f"{name}/") for term in terms):
-                raise ValueError(unknown("loss term", name, sorted(terms), where="objective.weights"))
+from dima_pipeline.training.weights import ObjectiveConfig, Weights, check_weights
 
 
 class JointObjective(nn.Module):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -19,6 +19,9 @@ class Runtime(Protocol):
 
     def gather(self, values: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
         """What every worker passed, in the order of ranks; all of them must call it."""
+
+    def observe(self, line: Mapping[str, Any]) -> None:
+        """Show a line of the log, with the measurements of this worker, to whoever watches; cheap and no barrier."""
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Tell the outside of the state of the run; all workers must call it equally often."""
@@ -41,8 +44,11 @@ class LocalRuntime:
         """The values of the only worker."""
         return [values]
 
+    def observe(self, line: Mapping[str, Any]) -> None:
+        """Nobody watches: the log is in the run's folder."""
+
     def report(self, metrics: Mapping[str, float]) -> None:
-        """Nobody listens: the log is in the run's folder."""
+        """Nobody listens."""
 
 
 def mean_terms(gathered: Sequence[Mapping[str, float]]) -> dict[str, float]:

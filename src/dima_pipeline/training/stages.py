@@ -82,7 +82,7 @@ def plan_stages(
     work_dir, shards_dir = work_dir.resolve(), shards_dir.resolve()
     staged = work_dir / "tables.partial"
     shutil.rmtree(staged, ignore_errors=True)
-    tables.write(staged)
+    tables.hold_out(config.num_development_scenes).write(staged)
     data_digest = digest_of({**tables_digest(staged), "shards": digest(shards_dir / MANIFEST)})
     tables_dir = work_dir / "tables" / data_digest[:16]
     write_manifest(staged, kind="training_tables")

@@ -1,8 +1,9 @@
 """From tables and image shards to ``TrainingBatch``: targets of all keyframes become arrays once, images are read when
 a batch is drawn. Every lookup is vectorised, since it runs again in each worker."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from dima_pipeline.contracts.frames import (
 from dima_pipeline.storage.manifest import digest
 from dima_pipeline.storage.scene_reader import SceneReader
 
+DEVELOPMENT = "development"
+"""The split of the train scenes that configurations are compared on."""
 EDIT_KINDS = {"add": 1, "delete": 2}
 BOX_COLUMNS = ["x_m", "y_m", "yaw_rad", "length_m", "width_m", "vx_mps", "vy_mps"]
 
@@ -47,6 +50,22 @@ class TrainingTables:
     def read(cls, directory: Path) -> "TrainingTables":
         """What ``write`` wrote."""
         return cls(**{field.name: pd.read_parquet(directory / f"{field.name}.parquet") for field in fields(cls)})
+
+    def hold_out(self, num_scenes: int) -> "TrainingTables":
+        """These tables with ``num_scenes`` train scenes moved to the split ``development``.
+
+        The digests of their tokens choose them: no property of a scene does. Raises ``ValueError`` where no scene would
+        be left to train on.
+        """
+        tokens = self.scenes.loc[self.scenes["split"] == "train", "scene_token"].tolist()
+        if num_scenes >= len(tokens) and num_scenes > 0:
+            raise ValueError(
+                f"distillation.num_development_scenes is {num_scenes}, but there are {len(tokens)} train scenes: "
+                "at least one must be left to train on"
+            )
+        chosen = sorted(tokens, key=lambda token: hashlib.sha256(token.encode()).digest())[:num_scenes]
+        split = self.scenes["split"].mask(self.scenes["scene_token"].isin(chosen), DEVELOPMENT)
+        return replace(self, scenes=self.scenes.assign(split=split))
 
 
 def tables_digest(directory: Path) -> dict[str, str]:

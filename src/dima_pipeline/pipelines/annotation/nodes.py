@@ -1,11 +1,12 @@
 """Node of the ``annotation`` pipeline."""
 
-import pandas as pd
-
-from dima_pipeline.curation.annotate import AnnotationConfig, annotate
-from dima_pipeline.datasets import SceneTables
+from dima_pipeline.curation.annotation_config import AnnotationConfig
+from dima_pipeline.pipelines.hints import Table
 
 
-def annotate_scenes(config: AnnotationConfig, *tables: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def annotate_scenes(config: AnnotationConfig, *tables: Table) -> tuple[Table, Table, Table]:
     """Question-answer pairs, scene edits and slice members of the tables (in the order of ``SceneTables``)."""
+    from dima_pipeline.curation.annotate import annotate
+    from dima_pipeline.datasets import SceneTables
+
     return annotate(config, SceneTables(*tables))

@@ -3,18 +3,18 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
-from dima_pipeline.distributed.distill import distill
+from dima_pipeline.pipelines.hints import Table
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.config import DistillationConfig
-from dima_pipeline.training.windows import TrainingTables
 
 
 def distill_planner(
-    config: DistillationConfig, runtime: RuntimeConfig, image_shards: Path, **tables: pd.DataFrame
-) -> tuple[Path, Path, pd.DataFrame]:
+    config: DistillationConfig, runtime: RuntimeConfig, image_shards: Path, **tables: Table
+) -> tuple[Path, Path, Table]:
     """The jointly trained planner with its teacher, the control, and the log of every loss term."""
+    from dima_pipeline.distributed.distill import distill
+    from dima_pipeline.training.windows import TrainingTables
+
     if config.teacher is None:
         raise ValueError("distillation.teacher is null: name one, or there is nothing to distil and nothing to compare")
     result = distill(config, runtime, TrainingTables(**tables), image_shards)

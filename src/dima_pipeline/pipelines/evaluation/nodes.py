@@ -1,32 +1,25 @@
 """Nodes of the ``evaluation`` pipeline."""
 
 from pathlib import Path
-
-import pandas as pd
+from typing import Any
 
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.evaluation.config import EvaluationConfig
-from dima_pipeline.evaluation.latency import measure_latency
-from dima_pipeline.evaluation.pictures import choose_keyframes, draw_pictures, shard_images
-from dima_pipeline.evaluation.planners import plan_all
-from dima_pipeline.evaluation.plans import split_samples
-from dima_pipeline.evaluation.scores import compare, headline, score, summarise
-from dima_pipeline.evaluation.vqa import answer_questions
-from dima_pipeline.reporting.facts import ReportFacts
-from dima_pipeline.reporting.page import render_report
-from dima_pipeline.serving.bundle import PlannerBundle, read_card
-from dima_pipeline.storage.image_shards import ImageShards
+from dima_pipeline.pipelines.hints import Table
 from dima_pipeline.storage.runtime import RuntimeConfig
-from dima_pipeline.storage.scene_reader import SceneReader
-from dima_pipeline.training.stages import load_planner, load_teacher
 
 PLANNER, CONTROL = "planner", "control"
 
 
 def plan_scenes(
-    planner_bundle: Path, control_bundle: Path, image_shards: Path, config: EvaluationConfig, *tables: pd.DataFrame
-) -> pd.DataFrame:
+    planner_bundle: Path, control_bundle: Path, image_shards: Path, config: EvaluationConfig, *tables: Table
+) -> Table:
     """Plans of the exported planners and of the baselines for every held-out keyframe."""
+    from dima_pipeline.evaluation.planners import plan_all
+    from dima_pipeline.serving.bundle import PlannerBundle
+    from dima_pipeline.storage.image_shards import ImageShards
+    from dima_pipeline.storage.scene_reader import SceneReader
+
     scenes = SceneTables(*tables)
     bundles = {PLANNER: PlannerBundle.load(planner_bundle), CONTROL: PlannerBundle.load(control_bundle)}
     reader = SceneReader(
@@ -36,28 +29,39 @@ def plan_scenes(
 
 
 def score_plans(
-    plans: pd.DataFrame, slice_members: pd.DataFrame, config: EvaluationConfig, *tables: pd.DataFrame
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, dict[str, float]]:
+    plans: Table, slice_members: Table, config: EvaluationConfig, *tables: Table
+) -> tuple[Table, Table, Table, dict[str, float]]:
     """Scores a keyframe, their means by slice, the planner against the others, and the headline numbers."""
+    from dima_pipeline.evaluation.scores import compare, headline, score, summarise
+
     scenes = SceneTables(*tables)
     scores = score(plans, scenes, config.metrics)
     summaries = summarise(scores, scenes.samples, slice_members, config)
     return scores, summaries, compare(scores, scenes.samples, PLANNER, config), headline(summaries)
 
 
-def time_planner(
-    planner_bundle: Path, image_shards: Path, samples: pd.DataFrame, config: EvaluationConfig
-) -> pd.DataFrame:
+def time_planner(planner_bundle: Path, image_shards: Path, samples: Table, config: EvaluationConfig) -> Table:
     """Latency of the exported planner at batch 1."""
+    from dima_pipeline.evaluation.latency import measure_latency
+    from dima_pipeline.serving.bundle import PlannerBundle
+    from dima_pipeline.storage.image_shards import ImageShards
+    from dima_pipeline.storage.scene_reader import SceneReader
+
     bundle = PlannerBundle.load(planner_bundle)
     batch = SceneReader(samples, ImageShards(image_shards)).batch([samples["sample_token"].iloc[0]])
     return measure_latency(bundle, batch, planner=PLANNER, num_runs=config.num_latency_runs)
 
 
 def question_teacher(
-    joint_model: Path, image_shards: Path, vqa_pairs: pd.DataFrame, config: EvaluationConfig, *tables: pd.DataFrame
-) -> pd.DataFrame:
+    joint_model: Path, image_shards: Path, vqa_pairs: Table, config: EvaluationConfig, *tables: Table
+) -> Table:
     """The teacher's answers to held-out questions, with its own and with another scene's BEAM tokens."""
+    from dima_pipeline.evaluation.plans import split_samples
+    from dima_pipeline.evaluation.vqa import answer_questions
+    from dima_pipeline.storage.image_shards import ImageShards
+    from dima_pipeline.storage.scene_reader import SceneReader
+    from dima_pipeline.training.stages import load_planner, load_teacher
+
     scenes = SceneTables(*tables)
     planner, training = load_planner(joint_model)
     reader = SceneReader(scenes.samples, ImageShards(image_shards), command=training.window.command)
@@ -68,15 +72,19 @@ def question_teacher(
 
 def picture_keyframes(
     *,
-    plans: pd.DataFrame,
-    planning_scores: pd.DataFrame,
-    slice_members: pd.DataFrame,
+    plans: Table,
+    planning_scores: Table,
+    slice_members: Table,
     image_shards: Path,
     config: EvaluationConfig,
     runtime: RuntimeConfig,
-    **tables: pd.DataFrame,
+    **tables: Table,
 ) -> Path:
     """Pictures of the worst, of typical and of long-tail keyframes."""
+    from dima_pipeline.evaluation.pictures import choose_keyframes, draw_pictures, shard_images
+    from dima_pipeline.evaluation.plans import split_samples
+    from dima_pipeline.storage.image_shards import ImageShards
+
     scenes = SceneTables(**tables)
     samples = split_samples(scenes, config.split)
     number = config.num_pictures
@@ -92,19 +100,8 @@ def picture_keyframes(
     )
 
 
-def write_report(
-    *, pictures: Path, planner_bundle: Path, config: EvaluationConfig, runtime: RuntimeConfig, **tables: pd.DataFrame
-) -> Path:
-    """The report page of the run."""
-    facts = ReportFacts(
-        title="Distilled planner",
-        dataset=config.dataset,
-        licence=tables["scenes"].attrs["licence"],
-        pictures=pictures,
-        split=config.split,
-        identity={"training run": read_card(planner_bundle).facts["training"]["run"]},
-        **tables,  # type: ignore[arg-type]  # the pipeline names them one by one
-    )
-    directory = runtime.staging("report")
-    render_report(facts, directory)
-    return directory
+def plot_scores(score_summaries: Table, training_log: Table) -> tuple[list[Any], list[Any]]:
+    """The points that ``dvc plots`` draws: L2 by horizon, and the loss that all stages of training share."""
+    from dima_pipeline.evaluation.plot_points import l2_by_horizon, loss_by_step
+
+    return l2_by_horizon(score_summaries), loss_by_step(training_log)

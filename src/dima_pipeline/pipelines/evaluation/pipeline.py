@@ -1,4 +1,4 @@
-"""Wiring of the ``evaluation`` pipeline: bundles become plans, scores, answers, pictures and the report."""
+"""Wiring of the ``evaluation`` pipeline: bundles become plans, scores, answers and pictures."""
 
 from kedro.pipeline import Pipeline, node
 
@@ -9,7 +9,7 @@ SETTINGS = "params:evaluation"
 
 
 def create_pipeline() -> Pipeline:
-    """Bundles, models and tables in, the report page out."""
+    """Bundles, models and tables in, what the report shows out."""
     return Pipeline(
         [
             node(
@@ -47,15 +47,10 @@ def create_pipeline() -> Pipeline:
                 name="picture_keyframes",
             ),
             node(
-                nodes.write_report,
-                {
-                    **{name: name for name in ["scenes", "samples", "vqa_scores", "training_log", "latencies"]},
-                    **{"summaries": "score_summaries", "differences": "score_differences"},
-                    **{"pictures": "pictures", "planner_bundle": "planner_bundle"},
-                    **{"config": SETTINGS, "runtime": "params:runtime"},
-                },
-                "report",
-                name="write_report",
+                nodes.plot_scores,
+                ["score_summaries", "training_log"],
+                ["planning_l2_plot", "training_loss_plot"],
+                name="plot_scores",
             ),
         ]
     )

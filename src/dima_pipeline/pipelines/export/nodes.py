@@ -2,22 +2,22 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-from dima_pipeline.export.bundle import Provenance, check_parity, export_planner
-from dima_pipeline.storage.image_shards import ImageShards
+from dima_pipeline.pipelines.hints import Table
 from dima_pipeline.storage.manifest import read_manifest
 from dima_pipeline.storage.runtime import RuntimeConfig
-from dima_pipeline.storage.scene_reader import SceneReader
-from dima_pipeline.training.stages import load_planner
 
 PARITY_FRAMES = 20
 MAX_DIFFERENCE_M = 0.01
 """Between the trajectories of ONNX and torch over a sequence."""
 
 
-def export_model(model: Path, samples: pd.DataFrame, image_shards: Path, runtime: RuntimeConfig) -> Path:
+def export_model(model: Path, samples: Table, image_shards: Path, runtime: RuntimeConfig) -> Path:
     """The ONNX bundle of a trained planner; refused where it does not plan what the torch planner plans."""
+    from dima_pipeline.export.bundle import Provenance, check_parity, export_planner
+    from dima_pipeline.storage.image_shards import ImageShards
+    from dima_pipeline.storage.scene_reader import SceneReader
+    from dima_pipeline.training.stages import load_planner
+
     planner, config = load_planner(model)
     shards = ImageShards(image_shards)
     manifest = read_manifest(model)

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from dima_pipeline.curation.config import IngestionConfig
-from dima_pipeline.curation.ingest import ingest
-from dima_pipeline.pipelines.progress import progress
 from dima_pipeline.storage.runtime import RuntimeConfig
 
 
 def ingest_recordings(dataroot: Path, config: IngestionConfig, runtime: RuntimeConfig) -> tuple[Any, ...]:
     """Tables (in the order of ``datasets.SceneTables``) and image shards of a dataroot."""
+    from dima_pipeline.curation.ingest import ingest
+    from dima_pipeline.pipelines.progress import progress
+
     with progress("Ingesting scenes") as report:
         staging = runtime.staging("ingestion")
         tables, shards = ingest(config, dataroot, staging, lambda now: report(now.num_done, now.num_total))

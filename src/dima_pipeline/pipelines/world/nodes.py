@@ -3,18 +3,20 @@
 import json
 from pathlib import Path
 
-import pandas as pd
-
-from dima_pipeline.curation.splits import synthetic_scene_names
-from dima_pipeline.pipelines.progress import progress
+from dima_pipeline.pipelines.hints import Table
 from dima_pipeline.storage.manifest import write_manifest
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.world.config import WorldConfig
-from dima_pipeline.world.generate import generate
 
 
-def generate_world(config: WorldConfig, runtime: RuntimeConfig) -> tuple[Path, pd.DataFrame]:
+def generate_world(config: WorldConfig, runtime: RuntimeConfig) -> tuple[Path, Table]:
     """A dataroot in the nuScenes format, and what truly happens in it."""
+    import pandas as pd
+
+    from dima_pipeline.curation.splits import synthetic_scene_names
+    from dima_pipeline.pipelines.progress import progress
+    from dima_pipeline.world.generate import generate
+
     staged = runtime.staging("world")
     train_names, val_names = synthetic_scene_names()
     with progress("Generating scenes") as report:

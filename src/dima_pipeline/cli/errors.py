@@ -1,13 +1,9 @@
-"""Command line: ``kedro run`` with clear errors, and ``dima`` for what needs no Kedro.
-
-Whatever a user can get wrong ends in one message and exit status 1; ``DIMA_TRACEBACK=1`` shows where it came from.
-"""
+"""What a user got wrong is one message and exit status 1; ``DIMA_TRACEBACK=1`` shows where it came from."""
 
 import functools
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -42,15 +38,14 @@ def message_of(error: BaseException) -> str:
     return str(error)
 
 
-def _kedro_group() -> click.Group:
-    """Kedro's own ``run`` with clear errors, in the group that Kedro looks for."""
+def kedro_errors() -> tuple[type[Exception], ...]:
+    """What Kedro raises for a user's mistake in configuration or data."""
     from kedro.config import BadConfigException, MissingConfigException
-    from kedro.framework.cli.project import run
     from kedro.io import DatasetError
     from kedro.validation import ParameterValidationError
     from omegaconf.errors import OmegaConfBaseException
 
-    expected = (
+    return (
         ValueError,
         DatasetError,
         ParameterValidationError,
@@ -58,30 +53,3 @@ def _kedro_group() -> click.Group:
         BadConfigException,
         OmegaConfBaseException,
     )
-    assert run.callback is not None
-    command = click.Command("run", callback=clear_errors(run.callback, expected), params=run.params, help=run.help)
-    return click.Group("dima_pipeline", commands={"run": command})
-
-
-def __getattr__(name: str) -> Any:
-    # Kedro asks this module for ``cli``; a car that only serves a bundle has no Kedro, so nothing of it loads before.
-    if name == "cli":
-        return _kedro_group()
-    raise AttributeError(name)
-
-
-@click.group()
-@click.version_option(package_name="dima_pipeline")
-def main() -> None:
-    """Tools around a planner that was distilled from a multimodal LLM."""
-
-
-@main.command()
-@click.argument("directory", type=click.Path(path_type=Path))
-@functools.partial(clear_errors, expected=(ValueError,))
-def verify(directory: Path) -> None:
-    """Check that a finished DIRECTORY (bundle, model, shards, report) holds exactly what was written."""
-    from dima_pipeline.storage.manifest import verify as verify_directory
-
-    manifest = verify_directory(directory)
-    click.echo(f"{directory}: {len(manifest['files'])} files are whole")

@@ -1,0 +1,34 @@
+"""The configuration of annotation: who asks, how scenes are edited, which long-tail slices are looked for."""
+
+from pydantic import Field
+
+from dima_pipeline.annotations import ANNOTATORS, AnnotatorSpec
+from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.slices import SLICES, SliceSpec
+
+
+@config_dataclass
+class EditConfig:
+    """How scenes are edited."""
+
+    keyframe_share: float = Field(1.0, ge=0, le=1)
+    """Share of the keyframes with a known future that are edited at all."""
+    add_share: float = Field(0.6, ge=0, le=1)
+    matter_share: float = Field(0.5, ge=0, le=1)
+    """Wanted share of the added vehicles that change what the ego should do."""
+    num_nearest: int = Field(5, ge=1)
+    """Vehicles among which the deleted one is drawn."""
+    num_candidates: int = Field(24, ge=1)
+    """Poses tried for an added vehicle."""
+    min_ahead_m: float = Field(6.0, ge=0)
+    max_ahead_m: float = Field(30.0, gt=0)
+
+
+@config_dataclass
+class AnnotationConfig:
+    """The parameters of the ``annotation`` pipeline."""
+
+    seed: int = 0
+    annotators: list[AnnotatorSpec] = Field(default_factory=lambda: [ANNOTATORS.parse("rules")])
+    edits: EditConfig = Field(default_factory=EditConfig)
+    slices: list[SliceSpec] = Field(default_factory=lambda: [SLICES.parse(name) for name in SLICES.names()])

@@ -1,0 +1,133 @@
+"""What was trained on what, and the command lines that fit the environment."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dima_pipeline import pipelines
+from dima_pipeline.reporting import commands, run
+from dima_pipeline.reporting.config import ReportConfig
+from dima_pipeline.reporting.wording import interval, listed, many, number, percent, quantity, short, signed
+from report_facts import make_bare_facts, make_facts
+
+OWN = ReportConfig(dataset="my fleet", data_dir="data/fleet", generates_world=False)
+
+
+def with_sources(**sources: str):
+    """The samples with the images of some cameras from elsewhere."""
+    return make_facts().samples.assign(**{f"{camera}_source": source for camera, source in sources.items()})
+
+
+def test_images_are_counted_by_source_and_split():
+    train, val = run.data_rows(make_facts(samples=with_sources(cam_back="missing", cam_front="rendered")))
+    assert (train["split"], train["scenes"], train["keyframes"]) == ("train", 2, 12)
+    assert (val["recorded"], val["rendered"], val["missing"]) == (4 * 36, 36, 36)
+
+
+def test_drawings_of_a_generated_world_are_not_called_recordings():
+    facts = make_facts()
+    assert run.images_in_words(facts, facts.samples) == "288 images, all drawn by the generator"
+
+
+def test_recordings_say_what_is_recorded_rendered_and_missing():
+    samples = with_sources(cam_back="missing", cam_front="rendered")
+    words = run.images_in_words(make_facts(run=OWN), samples)
+    assert words == "192 images recorded, 48 rendered from the log; 48 are missing"
+
+
+def test_the_opening_says_what_was_trained_on_and_scored_on_what():
+    assert run.opening(make_facts()) == (
+        "It was trained on 2 training scenes of a made-up world (12 keyframes; 72 images, all drawn by the generator; "
+        "licence Apache-2.0) and scored on 10 scenes of the split “val” (240 keyframes) that it had never seen."
+    )
+
+
+def test_scenes_held_out_of_training_are_not_counted_as_trained_on():
+    facts = make_facts(training={**make_facts().training, "num_development_scenes": 1})
+    assert "trained on 1 of 2 training scenes of a made-up world (12 keyframes in all;" in run.opening(facts)
+
+
+def test_scores_on_training_scenes_are_said_to_be_such():
+    assert run.opening(make_facts(split="train")).endswith("scenes that it was trained on.")
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"), [(None, "from scratch"), ("/m/llama", "from the checkpoint /m/llama")]
+)
+def test_the_teacher_is_named_with_where_it_comes_from(checkpoint: str | None, words: str):
+    teacher = {"name": "causal_lm", "checkpoint": checkpoint}
+    facts = make_facts(training={"teacher": teacher})
+    assert run.models_in_words(facts) == f"Planner “vad” (123,456 weights); teacher “causal_lm”, trained {words}."
+
+
+def test_stages_show_their_steps_and_loss():
+    planner, joint = run.stage_rows(make_facts())
+    assert (planner["name"], planner["steps"], planner["loss"]) == ("planner", 299, "4.30 → 0.70")
+    assert joint["what"].startswith("planner and teacher together")
+
+
+def test_every_pipeline_leaves_a_number():
+    shown = {station.pipeline: (station.number, station.words) for station in run.stations(make_facts())}
+    assert shown == {
+        "world": ("8 scenes", "2 train and 6 val; 1 place"),
+        "ingestion": ("48 keyframes", "288 images, all drawn by the generator"),
+        "annotation": ("5 rare events", "in 3 slices"),
+        "tuning": ("3 trials", "of other settings"),
+        "distillation": ("598 steps", "299 planner and 299 joint"),
+        "export": ("123,456 weights", "in one ONNX file, no LLM inside"),
+        "evaluation": ("L2 0.93 m", "0.9\u00a0% collisions; means of 1, 2 and 3 s"),
+        "drift": ("2 of 4 features", "drifted"),
+    }
+
+
+def test_pipelines_that_did_nothing_say_so():
+    shown = {station.pipeline: (station.number, station.words) for station in run.stations(make_bare_facts())}
+    assert shown["tuning"] == ("0 trials", "no sweep was made") and shown["annotation"][0] == "0 rare events"
+    assert shown["drift"][0] == "0 of 0 features"
+    assert run.stations(make_facts(run=OWN))[0].pipeline == "recordings"
+
+
+def test_every_command_names_the_environment_and_its_folder():
+    lines = [item.lines for items in commands.command_groups(OWN).values() for item in items]
+    text = "\n".join(lines)
+    assert "--env fleet" in text and "data/fleet/06_models/planner_bundle" in text and "synthetic" not in text
+    assert "cp data/fleet/06_models/sweep/parameters_distillation.yml conf/fleet/" in text
+    assert "DIMA_DATAROOT=/path/to/recordings dvc repro dvc/fleet/dvc.yaml" in text
+
+
+def test_a_generated_world_needs_no_dataroot_and_the_default_stages():
+    here = ReportConfig(data_dir="data/synthetic")
+    lines = [item.lines for items in commands.command_groups(here).values() for item in items]
+    assert "dvc repro" in lines and "PlannerBundle.load" in lines[-1]
+    assert all("DIMA_DATAROOT" in line for line in lines if "--env nuscenes" in line)
+
+
+def test_every_pipeline_of_a_command_exists():
+    known = {path.parent.name for path in Path(pipelines.__file__).parent.glob("*/pipeline.py")}
+    text = "\n".join(item.lines for items in commands.command_groups(OWN).values() for item in items)
+    asked = {name for names in re.findall(r"--pipelines=(\S+)", text) for name in names.split(",")}
+    assert {"tuning", "distillation", "drift", "report"} <= asked <= known
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(1.005, "1.00"), (-0.5, "−0.50"), (-0.001, "0.00"), (float("nan"), "–"), (float("inf"), "–")]
+)
+def test_numbers_have_a_true_minus_and_unknown_ones_a_dash(value: float, shown: str):
+    assert number(value) == shown
+
+
+def test_words_and_numbers_are_written_as_people_do():
+    assert (signed(0.25), signed(-0.25), signed(0.001), signed(0.0)) == ("+0.25", "−0.25", "0.00", "0.00")
+    assert (percent(0.125), percent(float("nan")), short(0.012345), short(float("nan"))) == (
+        "12.5\u00a0%", "–", "0.0123", "–",
+    )  # fmt: skip
+    assert (many(1, "scene"), many(1200, "scene")) == ("1 scene", "1,200 scenes")
+    assert (listed([]), listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])) == (
+        "",
+        "a",
+        "a and b",
+        "a, b and c",
+    )
+    assert (quantity("speed_mps"), quantity("num_agents"), quantity("m")) == ("speed, m/s", "num agents", "m")
+    assert interval(float("nan"), 1.0) == "–"
