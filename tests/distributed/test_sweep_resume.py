@@ -15,7 +15,7 @@ from dima_pipeline.distributed.sweep_ledger import Ledger
 from sweep_cases import TUNING, make_distillation, make_joint, make_tuning, run_sweep
 
 TESTS = Path(__file__).parents[1]
-PAUSE_S = 0.15
+PAUSE_S = 0.1
 """Of every step, so that there is time to kill."""
 PLANNER = {"name": "doubles.fake_planner", "pause_s": PAUSE_S}
 

@@ -1,1 +1,1 @@
-"""What Ray executes: the stages of distillation."""
+"""What Ray executes: the stages of distillation, and sweeps over their parameters."""

@@ -28,6 +28,8 @@ ENVIRONMENT = {
     # The defaults poll every 2 s, which every report would wait for.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    # At Ray's own niceness of 15, anything else on the machine stops training almost.
+    "RAY_worker_niceness": "0",
     # Without it the dashboard knows of no Train run.
     "RAY_TRAIN_ENABLE_STATE_TRACKING": "1",
 }

@@ -120,8 +120,8 @@ def _headline(ledger: Ledger, best: Trial) -> str:
     default = ledger.trials[0]
     before = "failed" if default.objective is None else f"{default.objective:.3f} m"
     return (
-        f"Trial {best.number} of {len(ledger.trials)}: planning L2 on development scenes {best.objective:.3f} m, "
-        f"the default {before}.\n"
+        f"Trial {best.number} of {len(ledger.trials)}: planning L2 on development scenes {best.objective:.3f} m after "
+        f"{max(best.reports)} steps, the default {before}.\n"
         "Put these keys into conf/<environment>/parameters_distillation.yml, or copy the file where that one is empty."
     )
 

@@ -1,15 +1,13 @@
 """One session of a sweep: Ray Tune runs the trials that are left and tells the ledger.
 
-Tune gets a fresh folder each time, which is removed at the end: an old snapshot of its own never stands in the way.
+Tune gets an empty folder each time: an old snapshot of its own never stands in the way.
 """
 
 import logging
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -39,7 +37,8 @@ def run_trials(ledger: Ledger, default: dict[str, Any], job: TrialJob, show: Cal
     start_ray(runtime)
     space = distributions(tuning.space)
     search = LedgerSearch(ledger, tuning.num_steps, lambda: propose(ledger.trials, default, space, tuning), show)
-    storage = Path(runtime.work_dir).resolve() / "ray" / f"tuning-{uuid.uuid4().hex[:8]}"
+    storage = ledger.directory / "ray"
+    shutil.rmtree(storage, ignore_errors=True)
     # The trainers of trials keep their state there too.
     job = replace(job, runtime=replace(runtime, work_dir=str(storage)))
     tuner = tune.Tuner(
