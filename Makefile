@@ -17,7 +17,7 @@ export MPLBACKEND := Agg
 export KEDRO_LOGGING_CONFIG := conf/logging.yml
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup run repro dvc test test-demo check format clean
+.PHONY: help setup run repro dvc test test-slow test-demo check format clean
 
 help: ## Show the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -40,9 +40,12 @@ repro: $(STAMP) ## The same through DVC: only what changed runs
 dvc: $(STAMP) ## Render dvc.yaml from Kedro's graph
 	$(BIN)/dima dvc
 
-test test-demo: export OMP_NUM_THREADS := 1
+test test-slow test-demo: export OMP_NUM_THREADS := 1
 test: $(STAMP) ## Unit and conformance tests
 	$(BIN)/python -m pytest
+
+test-slow: $(STAMP) ## Tests that take minutes: sweeps that are killed and go on
+	$(BIN)/python -m pytest -m slow
 
 test-demo: $(STAMP) ## Checks on the demo that `make run` trained
 	$(BIN)/python -m pytest -m demo

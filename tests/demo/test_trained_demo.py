@@ -3,15 +3,20 @@
 Run after it (``make test-demo``); every number is read from the tables of that run or computed again from its bundle.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
 from dima_pipeline.evaluation.planners import SHUFFLED, plan_scenes, plan_shuffled
 from dima_pipeline.evaluation.plans import plan_array
+from dima_pipeline.monitoring.config import DriftConfig
+from dima_pipeline.monitoring.drift import judge, score_drift
+from dima_pipeline.monitoring.windows import cut_windows
 from dima_pipeline.serving.bundle import PlannerBundle
 from dima_pipeline.storage.image_shards import ImageShards
 from dima_pipeline.storage.manifest import verify
@@ -112,3 +117,29 @@ def test_the_report_is_one_page_without_requests():
     page = (DATA / "08_reporting" / "report" / "index.html").read_text()
     assert "constant velocity" in page.lower()
     assert "<script" not in page
+
+
+def test_the_sweep_found_something_better_than_it_started_from():
+    trials = table("06_models", "sweep_trials")
+    finished = trials[trials["status"] == "finished"]
+    default, best = (finished.loc[finished[name], "objective"].item() for name in ("is_default", "is_best"))
+    print(trials.drop(columns="config").to_string())  # noqa: T201
+    assert best < default
+    assert trials["objective"].max() - trials["objective"].min() > 0.1
+    written = yaml.safe_load((DATA / "06_models" / "sweep" / "parameters_distillation.yml").read_text())
+    rate = json.loads(trials.loc[trials["is_best"], "config"].item())["joint.learning_rate"]
+    assert written["distillation"]["joint"]["learning_rate"] == rate
+
+
+def drift_passes(**current: str) -> bool:
+    """The verdict of ``kedro run --pipelines drift`` with that current window, drawn from the training split."""
+    config = DriftConfig(reference={"split": "train"}, current={"split": "train", **current})
+    members = table("04_feature", "slice_members")
+    features, scenes = table("07_model_output", "keyframe_features"), table("02_intermediate", "scenes")
+    windows = cut_windows(features, scenes, members, config)
+    return judge(windows, score_drift(windows, members.iloc[:0], config), config)["passed"]
+
+
+@pytest.mark.parametrize(("current", "passes"), [({"slice": "night"}, False), ({"part": "odd"}, True)])
+def test_nights_drift_from_the_other_training_scenes_and_every_other_scene_does_not(current, passes):
+    assert drift_passes(**current) is passes

@@ -43,7 +43,10 @@ def sweep_verdict(facts: ReportFacts) -> Verdict | None:
     if default is None or not math.isfinite(default["objective"]):
         return Verdict("open", "The sweep does not know how good the default settings are", numbers)
     change = best["objective"] - default["objective"]
-    values = f"L2 on development scenes: default {number(default['objective'])} m, best {number(best['objective'])} m"
+    values = (
+        f"L2 on development scenes after {many(int(best['step']), 'joint step')}: "
+        f"default {number(default['objective'])} m, best {number(best['objective'])} m"
+    )
     if not change < 0:
         return Verdict("open", "The sweep found nothing better than the default settings", f"{values}. {numbers}")
     if default["step"] != best["step"]:
