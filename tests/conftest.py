@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from nuscenes_root import VERSION, make_root
-
-PROJECT = Path(__file__).parents[1]
+from project_folder import PROJECT
 
 
 @pytest.fixture(scope="session")

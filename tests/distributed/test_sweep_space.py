@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kedro.config import OmegaConfigLoader
 
-from conftest import PROJECT
 from dima_pipeline.distributed.sweep_space import (
     distributions,
     parameters_file,
@@ -18,6 +17,7 @@ from dima_pipeline.distributed.sweep_space import (
 )
 from dima_pipeline.settings import CONFIG_LOADER_ARGS
 from dima_pipeline.training.config import dump_distillation, parse_distillation
+from project_folder import PROJECT
 from sweep_cases import SPACE, make_distillation, make_tuning
 
 FACTS = dump_distillation(make_distillation())

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from kedro.pipeline import Pipeline, node
 
-from conftest import PROJECT
 from dima_pipeline.pipelines.dvc_stages import Environment, render
+from project_folder import PROJECT
 
 KEDRO = """#!/bin/sh
 set -e

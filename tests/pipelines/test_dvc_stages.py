@@ -6,8 +6,8 @@ import pytest
 import yaml
 from kedro.pipeline import Pipeline, node
 
-from conftest import PROJECT
 from dima_pipeline.pipelines.dvc_stages import Environment, imported_source, render, render_project
+from project_folder import PROJECT
 
 
 def bake(*ingredients):

@@ -11,7 +11,7 @@ from kedro.framework.startup import bootstrap_project
 from kedro.io import DataCatalog
 from kedro.validation.type_extractor import TypeExtractor
 
-from conftest import PROJECT
+from project_folder import PROJECT
 
 HEAVY = (
     *("torch", "ray", "evidently", "transformers", "peft", "matplotlib", "onnxruntime", "panda3d", "nuscenes"),

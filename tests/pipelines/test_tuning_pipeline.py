@@ -3,12 +3,12 @@
 import pytest
 import yaml
 
-from conftest import PROJECT
 from dima_pipeline.contracts.tables import SweepTrials
 from dima_pipeline.pipelines.tuning.nodes import tune_distillation
 from dima_pipeline.pipelines.tuning.pipeline import create_pipeline
 from dima_pipeline.storage.manifest import verify
 from dima_pipeline.storage.runtime import RuntimeConfig
+from project_folder import PROJECT
 from sweep_cases import make_data, make_distillation, make_tuning
 
 
