@@ -241,7 +241,8 @@ def test_data_is_measured_by_making_it(tmp_path, monkeypatch):
     assert facts["frames_bytes"] > 0
 
 
-def test_a_measurement_that_fails_says_why(tmp_path):
+def test_a_measurement_that_fails_says_why(tmp_path, monkeypatch):
+    monkeypatch.delenv("KEDRO_LOGGING_CONFIG", raising=False)  # a path in the project, which this folder is not
     somewhere = SimpleNamespace(environment="nowhere", root=tmp_path)
     with pytest.raises(ValueError, match=r"measuring data failed: .*is in no Kedro project"):
         probe.run_part("data", somewhere, tmp_path)
