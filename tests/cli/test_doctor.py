@@ -83,7 +83,7 @@ def test_requirements_are_those_of_the_package_without_its_tools():
     found = {requirement.name: requirement for requirement in checks.requirements()}
     assert found["numpy"].extra == "" and found["numpy"].wanted
     assert found["torch"].extra == "teacher"
-    assert not {"pytest", "ruff", "dima_pipeline"} & set(found)
+    assert not {"pytest", "ruff", "kedro-viz", "dima_pipeline"} & set(found)
 
 
 def test_torchvision_beside_a_cpu_torch_is_a_fault(monkeypatch):
