@@ -155,9 +155,11 @@ def ego_paths(frames: SceneFrames) -> pd.DataFrame:
 
 
 def _planar(transform: Float[np.ndarray, "... 4 4"]) -> Float[np.ndarray, "... 3"]:
-    """x, y and yaw of a transform."""
+    """x, y and yaw of a transform, to a billionth: numpy's products of small matrices differ in the last bit with where
+    the arrays happen to lie in memory, and tables must be the same from run to run."""
     yaw = yaw_from_rotation(transform[..., :3, :3])
-    return np.concatenate([transform[..., :2, 3], wrap_angle(yaw)[..., None]], -1)
+    exact = np.concatenate([transform[..., :2, 3], wrap_angle(yaw)[..., None]], -1)
+    return np.round(exact, 9) + 0.0  # no -0.0
 
 
 def driven_commands(paths: pd.DataFrame, num_samples: int) -> list[str]:
