@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.datasets import DATASETS, SceneTables
 from dima_pipeline.datasets._nuscenes_can import nearest
-from dima_pipeline.datasets._nuscenes_tables import driven_commands, keyframe_at_steps
+from dima_pipeline.datasets._nuscenes_tables import _planar, driven_commands, keyframe_at_steps
 from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
+from dima_pipeline.geometry import rigid, rotation_from_quaternion
 from nuscenes_root import LOCATION, START_US, VERSION, edit_json, write_json
 
 
@@ -43,6 +44,17 @@ def test_every_table_passes_its_contract(dataset: NuScenesDataset) -> None:
             (contracts.MapElements, tables.map_elements),
         ):
             contract.validate(table)
+
+
+def test_places_carry_no_last_bits_that_differ_from_run_to_run(dataset: NuScenesDataset) -> None:
+    # Turned by an arbitrary angle, hardly any product of matrices is a whole number of billionths by itself.
+    turned = rotation_from_quaternion(np.array([0.9, 0.1, 0.2, 0.3]))
+    placed = _planar(rigid(np.stack([turned] * 2), np.array([[1 / 3, 2 / 3, 0.0], [-1e-12, 0.1, 0.0]])))
+    assert placed[0].tolist() == [0.333333333, 0.666666667, round(float(np.arctan2(turned[1, 0], turned[0, 0])), 9)]
+    assert str(placed[1, 0]) == "0.0"
+    for table in (dataset.tables("scene-0061").ego_paths, dataset.tables("scene-0061").agent_futures):
+        values = table[["x_m", "y_m", "yaw_rad"]].to_numpy()
+        assert (values == np.round(values, 9)).all()
 
 
 def test_the_family_finds_the_data_set_by_its_file_name(root: Path) -> None:
