@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from dima_pipeline.cli import estimate, main, probe, project, volumes
+from dima_pipeline.cli import estimate, main, probe, volumes
 from dima_pipeline.cli.project import Project
 from dima_pipeline.cli.volumes import Line, Volume
 from dima_pipeline.curation.annotate import AnnotationConfig
@@ -258,7 +258,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch):
         parameters={**parameters, "distillation": distillation},
     )
     monkeypatch.setenv("DIMA_DATAROOT", str(make_root(tmp_path / "root")))
-    monkeypatch.setattr(project, "load_project", lambda environment: here)
+    monkeypatch.setattr(estimate, "load_project", lambda environment: here)
     monkeypatch.setattr(estimate, "measure", lambda _: measured)
     monkeypatch.setattr(estimate.os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(estimate, "free_bytes", lambda _: {"disk": 10**15, "memory": 100 * MB})
@@ -274,7 +274,7 @@ def test_the_command_writes_what_it_shows(tmp_path, monkeypatch):
 def test_without_a_teacher_there_is_nothing_to_estimate(tmp_path, monkeypatch):
     parameters, _ = hand_typed()
     here = Project(root=tmp_path, environment="x", facts={}, parameters=parameters)
-    monkeypatch.setattr(project, "load_project", lambda environment: here)
+    monkeypatch.setattr(estimate, "load_project", lambda environment: here)
     result = CliRunner().invoke(main, ["estimate"])
     assert result.exit_code == 1
     assert "distillation.teacher is null" in result.output

@@ -4,13 +4,12 @@ import json
 import math
 
 import pytest
-import ray
 import torch
 
 from dima_pipeline.contracts.tables import TrainingLog
 from dima_pipeline.distributed import ray_runtime
 from dima_pipeline.distributed.distill import distill
-from dima_pipeline.distributed.ray_runtime import launch, start_ray
+from dima_pipeline.distributed.ray_runtime import launch
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.config import parse_distillation
 from dima_pipeline.training.loop import read_log
@@ -31,17 +30,6 @@ def shards_dir(tables, tmp_path_factory):
     directory = tmp_path_factory.mktemp("ray") / "shards"
     write_shards(tables, directory)
     return directory
-
-
-@pytest.fixture(scope="module")
-def local_ray(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "disabled")
-    patch.delenv("RAY_ADDRESS", raising=False)
-    start_ray(RuntimeConfig(work_dir=str(tmp_path_factory.mktemp("session")), num_cpus=3))
-    yield
-    ray.shutdown()
-    patch.undo()
 
 
 def config(**planner):

@@ -9,11 +9,9 @@ from PIL import Image
 
 from dima_pipeline.contracts.tables import SweepTrials
 from dima_pipeline.distributed import sweep
-from dima_pipeline.distributed.ray_start import start_ray
 from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.distributed.sweep_space import value_at
 from dima_pipeline.storage.manifest import verify
-from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.config import dump_distillation, parse_distillation
 from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.runtime import LocalRuntime
@@ -24,17 +22,6 @@ NUM_TRIALS = 6
 BROKEN = {"name": "doubles.fake_teacher", "broken_from": 4}
 """A configuration with four queries is not finite."""
 SPACE_WITH_BROKEN = {**SPACE, "teacher.num_bev_queries": {"kind": "choice", "values": [1, 2, 4]}}
-
-
-@pytest.fixture(scope="module")
-def local_ray(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("RAY_AUTH_MODE", "disabled")
-    patch.delenv("RAY_ADDRESS", raising=False)
-    start_ray(RuntimeConfig(work_dir=str(tmp_path_factory.mktemp("session")), num_cpus=3))
-    yield
-    ray.shutdown()
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The ledger is whole at every moment, and another session reads what this one wrote."""
+"""The ledger is whole at every moment, and another sitting reads what this one wrote."""
 
 import json
 
@@ -20,7 +20,7 @@ def ledger(tmp_path):
     return ledger
 
 
-def test_another_session_reads_what_was_written(ledger):
+def test_another_sitting_reads_what_was_written(ledger):
     assert Ledger(ledger.directory).trials == [
         Trial(number=0, values={"joint.learning_rate": 0.1}, reports={8: 3.0, 16: 2.5}, status="finished"),
         Trial(number=1, values={"joint.learning_rate": 0.2}),

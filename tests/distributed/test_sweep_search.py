@@ -1,4 +1,4 @@
-"""Proposals are a function of the ledger; ASHA decides by all sessions; every trial that is left is handed out once."""
+"""Proposals are a function of the ledger; ASHA decides by all sittings; every trial that is left is handed out once."""
 
 import math
 from types import SimpleNamespace
@@ -50,8 +50,8 @@ def test_proposals_lie_in_the_space_are_readable_and_differ():
     assert len({str(trial.values) for trial in trials}) == 9
 
 
-def test_another_session_proposes_what_this_one_would_have():
-    """A sampler that is seeded once a session would begin from its first draw, and give that trial twice."""
+def test_another_sitting_proposes_what_this_one_would_have():
+    """A sampler that is seeded once a sitting would begin from its first draw, and give that trial twice."""
     trials = proposed(6)
     for number in range(1, 6):
         assert propose(trials[:number], DEFAULT, SPACE, TUNING) == trials[number].values
@@ -138,7 +138,7 @@ def test_the_present_configuration_and_trials_at_their_last_step_are_not_stopped
     assert {trial.status for trial in ledger.trials} == {"running"}
 
 
-def test_asha_knows_what_trials_of_an_earlier_session_reached(ledger):
+def test_asha_knows_what_trials_of_an_earlier_sitting_reached(ledger):
     ledger.add({})
     ledger.add({})
     ledger.report(0, 4, 1.0)

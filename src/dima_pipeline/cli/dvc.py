@@ -3,6 +3,7 @@
 import click
 
 from dima_pipeline.cli.errors import clear_errors, kedro_errors
+from dima_pipeline.cli.project import required_root
 
 
 @click.command("dvc")
@@ -15,12 +16,9 @@ def dvc_command(is_check: bool) -> None:
 
 
 def _render(is_check: bool) -> None:
-    from dima_pipeline.cli.project import find_root
     from dima_pipeline.pipelines.dvc_stages import render_project
 
-    root = find_root()
-    if root is None:
-        raise ValueError("the working folder is in no Kedro project: run this where pyproject.toml and conf/ are")
+    root = required_root()
     texts = render_project(root)
     stale = [path for path, text in texts.items() if not path.is_file() or path.read_text() != text]
     names = ", ".join(path.relative_to(root).as_posix() for path in stale)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dima_pipeline.cli.checks import num_usable_cores
-from dima_pipeline.cli.errors import clear_errors
-from dima_pipeline.cli.project import Project
+from dima_pipeline.cli.errors import clear_errors, kedro_errors
+from dima_pipeline.cli.project import Project, load_project
 
 if TYPE_CHECKING:
     from dima_pipeline.cli.volumes import Line, Volume
@@ -27,14 +27,10 @@ QUANTITIES = ("disk", "memory", "time")
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write the estimate to this file, too.")
 def estimate_command(environment: str, json_path: Path | None) -> None:
     """Estimate disk, memory and hours of a run: a few scenes and steps are done for real, in a temporary folder."""
-    from dima_pipeline.cli.errors import kedro_errors
-
     clear_errors(_estimate, kedro_errors())(environment, json_path)
 
 
 def _estimate(environment: str, json_path: Path | None) -> None:
-    from dima_pipeline.cli.project import load_project
-
     project = load_project(environment)
     if project.parameters["distillation"].teacher is None:
         raise ValueError("distillation.teacher is null: name one, a run without it stops there")

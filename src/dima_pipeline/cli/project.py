@@ -37,6 +37,14 @@ def find_root() -> Path | None:
     return find_kedro_project(Path.cwd())
 
 
+def required_root() -> Path:
+    """``find_root``; raises ``ValueError`` outside of a project."""
+    root = find_root()
+    if root is None:
+        raise ValueError(f"{Path.cwd()} is in no Kedro project: run this where pyproject.toml and conf/ are")
+    return root
+
+
 def load_project(environment: str) -> Project:
     """Read and check the configuration; raises ``ValueError``, or what Kedro raises (``errors.kedro_errors``), for what
     is wrong with it."""
@@ -46,9 +54,7 @@ def load_project(environment: str) -> Project:
 
     from dima_pipeline.plugins import unknown
 
-    root = find_root()
-    if root is None:
-        raise ValueError(f"{Path.cwd()} is in no Kedro project: run this where pyproject.toml and conf/ are")
+    root = required_root()
     known = sorted(path.name for path in (root / "conf").iterdir() if path.is_dir())
     if environment not in known:
         raise ValueError(unknown("environment", environment, known, where=str(root / "conf")))

@@ -82,7 +82,7 @@ def launch(specs: Sequence[StageSpec], runtime: RuntimeConfig, show: Follow | No
         job = {
             "specs": [asdict(spec) for spec in unfinished],
             "num_threads": runtime.threads_per_worker,
-            "python_path": [str(Path(path).resolve()) for path in sys.path],
+            "python_path": python_path(),
         }
         with follow(unfinished, show):
             run_workers(_train_stages, job, runtime)
@@ -116,10 +116,19 @@ def run_workers(
         raise ValueError(error)
 
 
+def python_path() -> list[str]:
+    """Where the driver imports from; a plug-in may lie outside of what is installed."""
+    return [str(Path(path).resolve()) for path in sys.path]
+
+
+def extend_python_path(paths: Sequence[str]) -> None:
+    """Let this worker import from ``paths``, too."""
+    sys.path.extend(path for path in paths if path not in sys.path)
+
+
 def _train_stages(job: dict[str, Any]) -> str:
     """Runs in every worker; the text of a user's error, which trying again would not mend, or nothing."""
-    # A plug-in may lie outside of what is installed: workers import from where the driver does.
-    sys.path.extend(path for path in job["python_path"] if path not in sys.path)
+    extend_python_path(job["python_path"])
     torch.set_num_threads(job["num_threads"])
     for facts in job["specs"]:
         spec = StageSpec(**facts)

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ import pandas as pd
 from rich.console import Console
 
 import dima_pipeline
-from dima_pipeline.distributed.ray_runtime import launch
+from dima_pipeline.distributed.ray_runtime import launch, python_path
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.distributed.sweep_ledger import Ledger, Trial
 from dima_pipeline.distributed.sweep_plots import plot_sweep
@@ -61,19 +60,18 @@ def sweep(
     with _exclusive(ledger.directory):
         if num_left(ledger, tuning.num_trials):
             launch([stages["pretraining"]], runtime)
-            python_path = [str(Path(path).resolve()) for path in sys.path]
             job = TrialJob(
                 sweep_dir=str(ledger.directory),
                 joint=stages["joint"],
                 tuning=tuning,
                 runtime=runtime,
-                python_path=python_path,
+                python_path=python_path(),
             )
             run_trials(ledger, default, job, _Lines(ledger, tuning.num_trials))
     trials = trials_table(ledger)
     best = best_trial(ledger)
     (directory / FILE).write_text(parameters_file(best.values, config, _headline(ledger, best)))
-    plot_sweep(ledger.trials, tuning, directory)
+    plot_sweep(ledger.trials, best.number, tuning, directory)
     write_manifest(directory, kind="sweep", num_trials=len(trials), best=best.number)
     for trial in ledger.trials:
         shutil.rmtree(ledger.run_dir(trial.number) / "checkpoints", ignore_errors=True)
@@ -145,7 +143,7 @@ class _Lines:
 
 @contextmanager
 def _exclusive(directory: Path) -> Iterator[None]:
-    """One session at a time; the lock goes with the process, however that ends."""
+    """One process at a time; the lock goes with the process, however that ends."""
     with (directory / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -25,7 +25,7 @@ class Trial:
     reports: dict[int, float] = field(default_factory=dict)
     """Optimiser steps done -> objective (m)."""
     status: Status = "running"
-    """``running`` also while nobody runs it: it is taken up by the next session."""
+    """``running`` also while nobody runs it: it is taken up by the next sitting."""
     error: str = ""
 
     @property

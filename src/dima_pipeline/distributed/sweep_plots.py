@@ -21,11 +21,10 @@ COLUMNS = 3
 DPI = 120
 
 
-def plot_sweep(trials: Sequence[Trial], tuning: TuningConfig, directory: Path) -> None:
-    """Write both pictures; ``trials`` have ended and one of them finished."""
+def plot_sweep(trials: Sequence[Trial], best: int, tuning: TuningConfig, directory: Path) -> None:
+    """Write both pictures; ``trials`` have ended, ``best`` is the number of one that finished."""
     from matplotlib.figure import Figure
 
-    best = min((t for t in trials if t.status == "finished"), key=lambda t: (t.objective, t.number)).number
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     draw_steps(figure.add_subplot(), trials, best)
     figure.savefig(directory / BY_STEP, dpi=DPI)

@@ -1,4 +1,4 @@
-"""One session of a sweep: Ray Tune runs the trials that are left and tells the ledger.
+"""One sitting of a sweep: Ray Tune runs the trials that are left and tells the ledger.
 
 Tune gets an empty folder each time: an old snapshot of its own never stands in the way.
 """
@@ -31,7 +31,7 @@ QUIET = {
 
 
 def run_trials(ledger: Ledger, default: dict[str, Any], job: TrialJob, show: Callable[[Trial], None]) -> None:
-    """Do the trials that an earlier session left unfinished and those that are missing to ``num_trials``."""
+    """Do the trials that an earlier sitting left unfinished and those that are missing to ``num_trials``."""
     tuning, runtime = job.tuning, job.runtime
     os.environ.update(QUIET)
     start_ray(runtime)

@@ -1,4 +1,4 @@
-"""Optuna's proposals and ASHA's decisions, both told by the ledger what happened before this session."""
+"""Optuna's proposals and ASHA's decisions, both told by the ledger what happened before this sitting."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +61,7 @@ def _frozen(trial: Trial, space: Mapping[str, BaseDistribution]) -> FrozenTrial:
 
 
 class LedgerSearch(Searcher):
-    """Hands out trials that an earlier session left unfinished, then new ones, and writes down what Tune says of them.
+    """Hands out trials that an earlier sitting left unfinished, then new ones, and writes down what Tune says of them.
 
     ``propose`` makes values for a new trial; ``show`` is called with every trial that ends.
     """
@@ -109,7 +109,7 @@ class Asha(ASHAScheduler):
 
     A killed trial that started a Ray trainer would leave the placement group of its workers behind, and with it their
     CPUs and GPUs (ray 2.60). The present configuration runs to its end: better than it means better after as many
-    steps. Reports of trials that ended in an earlier session are known from the start; those of the others come again
+    steps. Reports of trials that ended in an earlier sitting are known from the start; those of the others come again
     with the trial.
     """
 

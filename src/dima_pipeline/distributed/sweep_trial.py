@@ -7,7 +7,6 @@ that the scheduler stopped it.
 """
 
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +18,7 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dima_pipeline.distributed.ray_runtime import RayRuntime, run_workers
+from dima_pipeline.distributed.ray_runtime import RayRuntime, extend_python_path, run_workers
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.distributed.sweep_score import development_score
@@ -40,7 +39,7 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """What the trials of a session share."""
+    """What the trials of a sitting share."""
 
     sweep_dir: str
     joint: StageSpec
@@ -48,7 +47,7 @@ class TrialJob:
     tuning: TuningConfig
     runtime: RuntimeConfig
     python_path: Sequence[str]
-    """A plug-in may lie outside of what is installed: trials import from where the driver does."""
+    """Of the driver: trials import from where it does."""
 
 
 def trial_spec(job: TrialJob, number: int) -> StageSpec:
@@ -77,13 +76,13 @@ def run_trainer_trial(config: dict[str, Any], job: TrialJob) -> None:
 
 
 def _run(number: int, job: TrialJob, train: Callable[[], None]) -> None:
-    sys.path.extend(path for path in job.python_path if path not in sys.path)
+    extend_python_path(job.python_path)
     known = Ledger(Path(job.sweep_dir)).trials[number].reports
     for step, objective in sorted(known.items()):
         tune.report({STEP: step, OBJECTIVE: objective})
     try:
         train()
-    except BusyError:  # what an earlier session left behind still ends: Tune tries again
+    except BusyError:  # what an earlier sitting left behind still ends: Tune tries again
         raise
     except ValueError as error:  # of the configuration or the data: trying again would not mend it
         tune.report({STEP: max(known, default=0), OBJECTIVE: math.nan, FAILURE: str(error)})
@@ -92,7 +91,7 @@ def _run(number: int, job: TrialJob, train: Callable[[], None]) -> None:
 def _train_worker(trial: dict[str, Any]) -> str:
     """Runs in every worker of the trainer; the text of a user's error, as in ``ray_runtime``."""
     number, job = trial["number"], trial["job"]
-    sys.path.extend(path for path in job.python_path if path not in sys.path)
+    extend_python_path(job.python_path)
     torch.set_num_threads(job.runtime.threads_per_worker)
     runtime = RayRuntime(trial_spec(job, number))
     try:
