@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dima_pipeline.contracts.tables import DRIFT_FEATURES
+from dima_pipeline.contracts.result_tables import DRIFT_FEATURES
 
 FEATURES = [name for names in DRIFT_FEATURES.values() for name in names]
 NUM_KEYFRAMES = 6

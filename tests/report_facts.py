@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dima_pipeline.contracts import result_tables
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
 from dima_pipeline.datasets import SceneTables
@@ -23,6 +24,8 @@ L2_SCALES = {
     "control": 0.90,
     "planner_shuffled": 1.60,
     "constant_velocity": 1.00,
+    "constant_turn_rate_and_velocity": 0.95,
+    "ego_mlp": 0.85,
     "go_straight": 1.90,
 }
 
@@ -32,7 +35,9 @@ def summary_rows(planner: str, metric: str, values: np.ndarray, **options: Any) 
     row = {"slice": "all", "num_samples": 240, "num_scenes": 10, "num_events": np.nan, "too_few": False, **options}
     values = np.asarray(values, float)
     facts = {"horizon": HORIZONS, "mean": values, "low": 0.9 * values, "high": 1.1 * values}
-    return pd.DataFrame({"planner": planner, "protocol": "standardised", "metric": metric, **row, **facts})
+    return pd.DataFrame(
+        {"planner": planner, "protocol": "standardised", "metric": metric, "horizon_rule": "at", **row, **facts}
+    )
 
 
 def make_summaries() -> pd.DataFrame:
@@ -53,7 +58,7 @@ def _summaries() -> pd.DataFrame:
             frames.append(summary_rows(planner, "planning_l2", factor * scale * SHAPE, **options))
             frames.append(summary_rows(planner, "box_collision", 0.01 * factor * scale * SHAPE, **options))
     frames.append(summary_rows("driven", "box_collision_raw", np.full(8, 0.0033)))
-    return contracts.ScoreSummaries.validate(pd.concat(frames, ignore_index=True))
+    return result_tables.ScoreSummaries.validate(pd.concat(frames, ignore_index=True))
 
 
 def make_differences(low: float = -0.18, mean: float = -0.12, high: float = -0.05) -> pd.DataFrame:
@@ -65,23 +70,24 @@ def make_differences(low: float = -0.18, mean: float = -0.12, high: float = -0.0
         numbers = (low, mean, high) if other == "control" else tuple((0.8 - scale) * np.array([1.4, 1.1667, 0.9]))
         values = dict(zip(("low", "mean", "high"), numbers, strict=True))
         keys = {"planner": "planner", "other": other, "protocol": "standardised", "metric": "planning_l2"}
+        keys["horizon_rule"] = "at"
         rows.append({**keys, "horizon": "avg", **values, "num_samples": 240, "num_scenes": 10})
-    return contracts.ScoreDifferences.validate(pd.DataFrame(rows))
+    return result_tables.ScoreDifferences.validate(pd.DataFrame(rows))
 
 
 def make_answers(num_each: int = 20, own: float = 0.7, shuffled: float = 0.4) -> pd.DataFrame:
-    """Questions of all categories, about the six held-out scenes in turn; the first so many are answered rightly."""
+    """Questions of all categories, about the eight held-out scenes in turn; the first so many are answered rightly."""
     rows = []
     for category in VQA_CATEGORIES:
         for beam, share in (("own", own), ("shuffled", shuffled)):
             for number in range(num_each):
                 is_right = number < share * num_each
-                token = f"scene-000{2 + number % 6}-003"
+                token = f"scene-000{2 + number % 8}-003"
                 asked = {"sample_token": token, "category": category, "beam": beam}
                 text = {"question": f"What does car {number} do next?", "expected": "It slows down."}
                 answer = "it slows down." if is_right else "It keeps its speed."
                 rows.append({**asked, **text, "answer": answer, "correct": is_right})
-    return contracts.VqaScores.validate(pd.DataFrame(rows))
+    return result_tables.VqaScores.validate(pd.DataFrame(rows))
 
 
 def make_log(terms: tuple[str, ...] = ("total", "trajectory_l1", "agent_class")) -> pd.DataFrame:
@@ -96,7 +102,7 @@ def _log(terms: tuple[str, ...]) -> pd.DataFrame:
         for term in names:
             for step in range(0, 300, 2):
                 rows.append({"stage": stage, "step": step, "term": term, "value": 4.0 * 0.5 ** (step / 90) + 0.3})
-    return contracts.TrainingLog.validate(pd.DataFrame(rows))
+    return result_tables.TrainingLog.validate(pd.DataFrame(rows))
 
 
 def make_members() -> pd.DataFrame:
@@ -124,7 +130,7 @@ def make_trials(*objectives: float, status: tuple[str, ...] = (), rate: float = 
     finished = table.loc[table["status"] == "finished", "objective"]
     if not finished.empty:
         table.loc[finished.idxmin(), "is_best"] = True
-    return contracts.SweepTrials.validate(table)
+    return result_tables.SweepTrials.validate(table)
 
 
 DRIFT = {
@@ -146,7 +152,7 @@ def make_drift(values: dict[str, dict[str, float]] = DRIFT) -> pd.DataFrame:
             counts = {"num_reference": 3 if too_few else 900, "num_current": 2 if too_few else 180, "too_few": too_few}
             score = {"value": value, "threshold": 0.1, "drifted": not too_few and value > 0.1}
             rows.append({**keys, **score, **counts})
-    return contracts.DriftScores.validate(pd.DataFrame(rows))
+    return result_tables.DriftScores.validate(pd.DataFrame(rows))
 
 
 def make_drift_verdict(passed: bool = False) -> dict[str, Any]:
@@ -159,7 +165,7 @@ def make_drift_verdict(passed: bool = False) -> dict[str, Any]:
 
 @cache
 def _fleet() -> SceneTables:
-    return make_fleet(num_scenes=8, num_samples=6, num_train=2)
+    return make_fleet(num_scenes=10, num_samples=6, num_train=2)
 
 
 def make_facts(**changes: Any) -> ReportFacts:
@@ -179,7 +185,7 @@ def make_facts(**changes: Any) -> ReportFacts:
         differences=make_differences(),
         vqa_scores=make_answers(),
         training_log=make_log(),
-        latencies=contracts.Latencies.validate(pd.DataFrame(times)),
+        latencies=result_tables.Latencies.validate(pd.DataFrame(times)),
         sweep_trials=make_trials(2.0, 1.5, 1.75),
         drift_scores=make_drift(),
         drift_verdict=make_drift_verdict(),

@@ -99,3 +99,44 @@ def test_a_resampled_polyline_keeps_its_ends_and_its_spacing():
 def test_the_heading_of_a_standing_ego_is_kept_from_the_step_before():
     path = np.array([[1, 0], [1, 1], [1, 1.01], [1, 1.01]])
     assert np.allclose(g.path_headings(path), [0, np.pi / 2, np.pi / 2, np.pi / 2])
+
+
+@pytest.mark.parametrize(
+    ("ahead_m", "touch_m", "expected"),
+    [
+        (4.0, None, False),
+        (4.0, 1e-9, True),
+        (4.0 + 1e-6, 1e-9, False),
+        (3.9, None, True),
+        (4.3, 0.5, True),
+        (4.6, 0.5, False),
+    ],
+)
+def test_touching_boxes_share_no_area_but_may_count(ahead_m, touch_m, expected):
+    # Two boxes of 4 m, one behind the other.
+    assert g.boxes_overlap(np.array([0, 0, 0, 4.0, 2.0]), np.array([ahead_m, 0, 0, 4.0, 2.0]), touch_m) == expected
+
+
+@given(box, box, st.floats(0, 1), st.floats(0, 1))
+def test_whatever_touches_within_less_touches_within_more(first, second, less, more):
+    touches = [bool(g.boxes_overlap(first, second, touch_m)) for touch_m in (None, less, less + more)]
+    assert touches == sorted(touches)
+
+
+def test_a_path_may_start_in_any_heading():
+    path = np.array([[0, 0], [0, 0.01], [0, 2], [2, 2.0]])
+    assert np.allclose(g.path_headings(path, start_rad=np.pi / 2), [np.pi / 2, np.pi / 2, np.pi / 2, 0])
+    assert np.allclose(g.path_headings(path, start_rad=2.0)[:2], 2.0)
+
+
+def test_a_path_backwards_reverses_or_turns_around():
+    path = np.array([[1, 0], [-1, 0.0]])
+    assert np.allclose(g.wrap_angle(g.path_headings(path)), [0, 0])
+    assert np.allclose(g.path_headings(path, may_reverse=False), [0, np.pi])
+
+
+@given(pose, metres)
+def test_the_centre_of_the_ego_lies_ahead_of_its_frame(place, ahead_m):
+    x, y, yaw, length, width = g.ego_boxes(place, ahead_m)
+    assert np.allclose(g.to_frame(np.array([x, y]), place), [ahead_m, 0], atol=1e-6)
+    assert (yaw, length, width) == (place[2], 4.084, 1.85)

@@ -8,8 +8,8 @@ import pytest
 import torch
 import yaml
 
+from dima_pipeline.evaluation.baselines import constant_velocity
 from dima_pipeline.evaluation.config import EvaluationConfig
-from dima_pipeline.evaluation.plans import constant_velocity
 from dima_pipeline.evaluation.scores import score
 from dima_pipeline.planners import PLANNERS
 from dima_pipeline.surrogates import SURROGATES
@@ -30,7 +30,7 @@ class Config:
     tolerance_m: float = 0.0
 
 class LateralError:
-    protocol = "ours"
+    protocol, horizon_rule = "ours", "at"
 
     def __init__(self, config):
         self.config = config
@@ -108,11 +108,13 @@ def their_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_new_metric_scores_plans():
-    config = EvaluationConfig(**yaml.safe_load("metrics: [{name: theirs.lateral_error, tolerance_m: 0.1}]"))
+    config = EvaluationConfig(
+        **yaml.safe_load("metrics: [planning_l2, {name: theirs.lateral_error, tolerance_m: 0.1}]")
+    )
     tables = make_fleet()
     scores = score(constant_velocity(tables, "val"), tables, config.metrics)
-    assert set(scores["metric"]) == {"theirs.lateral_error"}
-    assert set(scores["protocol"]) == {"ours"}
+    assert set(scores["metric"]) == {"planning_l2", "theirs.lateral_error"}
+    assert set(scores["protocol"]) == {"standardised", "ours"}
 
 
 def test_a_new_slice_is_written_by_kedro_run(kedro_run, root, tmp_path):

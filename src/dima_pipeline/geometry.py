@@ -94,16 +94,21 @@ def box_corners(boxes: Float[Array, "... 5"]) -> Float[Array, "... 4 2"]:
     return np.stack([x[..., None] + cos * along - sin * across, y[..., None] + sin * along + cos * across], -1)
 
 
-def boxes_overlap(first: Float[Array, "... 5"], second: Float[Array, "... 5"]) -> Bool[Array, "..."]:
-    """Whether oriented boxes x, y, yaw, length, width share area (separating axes, exact; touching does not count)."""
+def boxes_overlap(
+    first: Float[Array, "... 5"], second: Float[Array, "... 5"], touch_m: float | None = None
+) -> Bool[Array, "..."]:
+    """Whether oriented boxes x, y, yaw, length, width share area (separating axes, exact).
+
+    With ``touch_m`` closed boxes: those count too that touch, or are no more than ``touch_m`` apart along an axis.
+    """
     first, second = np.broadcast_arrays(np.asarray(first, float), np.asarray(second, float))
     corners = np.stack([box_corners(first), box_corners(second)], -3)
     yaws = np.stack([first[..., 2], first[..., 2] + np.pi / 2, second[..., 2], second[..., 2] + np.pi / 2], -1)
     axes = np.stack([np.cos(yaws), np.sin(yaws)], -1)
     spans = np.einsum("...bcd,...ad->...bac", corners, axes)
     low, high = spans.min(-1), spans.max(-1)
-    apart = (low[..., 0, :] >= high[..., 1, :]) | (low[..., 1, :] >= high[..., 0, :])
-    return ~apart.any(-1)
+    gap = np.maximum(low[..., 0, :] - high[..., 1, :], low[..., 1, :] - high[..., 0, :]).max(-1)
+    return gap < 0 if touch_m is None else gap <= touch_m
 
 
 def resample_polyline(points: Float[Array, "N 2"], num_points: int) -> Float[Array, "num_points 2"]:
@@ -114,17 +119,20 @@ def resample_polyline(points: Float[Array, "N 2"], num_points: int) -> Float[Arr
     return np.stack([np.interp(targets, along, points[:, axis]) for axis in (0, 1)], -1)
 
 
-def path_headings(path: Float[Array, "... T 2"], min_step_m: float = 0.05) -> Float[Array, "... T"]:
-    """Heading tangent to a path that starts at the origin heading along x; kept where a step is shorter than
-    ``min_step_m``, opposite to the tangent where the path reverses (turns by more than 90 degrees in a step)."""
+def path_headings(
+    path: Float[Array, "... T 2"], min_step_m: float = 0.05, *, start_rad: float = 0.0, may_reverse: bool = True
+) -> Float[Array, "... T"]:
+    """Heading tangent to a path that starts at the origin heading along ``start_rad``; kept where a step is shorter
+    than ``min_step_m``. Opposite to the tangent where the path reverses (turns by more than 90 degrees in a step),
+    unless it may not."""
     path = np.asarray(path, float)
     steps = np.diff(np.concatenate([np.zeros_like(path[..., :1, :]), path], -2), axis=-2)
     moved = np.linalg.norm(steps, axis=-1) >= min_step_m
     tangent = np.arctan2(steps[..., 1], steps[..., 0])
     headings = np.zeros(path.shape[:-1])
-    previous = np.zeros(path.shape[:-2])
+    previous = np.full(path.shape[:-2], start_rad)
     for step in range(path.shape[-2]):
-        reverses = np.abs(wrap_angle(tangent[..., step] - previous)) > np.pi / 2
+        reverses = may_reverse & (np.abs(wrap_angle(tangent[..., step] - previous)) > np.pi / 2)
         ahead = np.where(reverses, wrap_angle(tangent[..., step] + np.pi), tangent[..., step])
         previous = np.where(moved[..., step], ahead, previous)
         headings[..., step] = previous
@@ -140,10 +148,11 @@ def distance_to_polyline(points: Float[Array, "... 2"], polyline: Float[Array, "
     return np.linalg.norm(points - start - share[..., None] * along, axis=-1).min(-1)
 
 
-def ego_boxes(path: Float[Array, "... 3"]) -> Float[Array, "... 5"]:
-    """Footprints x, y, yaw, length, width of the ego whose frame stands at x, y, yaw."""
+def ego_boxes(path: Float[Array, "... 3"], ahead_m: float = EGO_CENTER_AHEAD_M) -> Float[Array, "... 5"]:
+    """Footprints x, y, yaw, length, width of the ego whose frame stands at x, y, yaw, their centres ``ahead_m`` ahead
+    of it."""
     path = np.asarray(path, float)
     yaw = path[..., 2]
-    centre = path[..., :2] + EGO_CENTER_AHEAD_M * np.stack([np.cos(yaw), np.sin(yaw)], -1)
+    centre = path[..., :2] + ahead_m * np.stack([np.cos(yaw), np.sin(yaw)], -1)
     size = np.broadcast_to([EGO_LENGTH_M, EGO_WIDTH_M], centre.shape)
     return np.concatenate([centre, yaw[..., None], size], -1)

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dima_pipeline.contracts.tables import TrainingLog
+from dima_pipeline.contracts.result_tables import TrainingLog
 from dima_pipeline.distributed import ray_runtime
 from dima_pipeline.distributed.distill import distill
 from dima_pipeline.distributed.ray_runtime import launch

@@ -7,7 +7,7 @@ import ray
 import yaml
 from PIL import Image
 
-from dima_pipeline.contracts.tables import SweepTrials
+from dima_pipeline.contracts.result_tables import SweepTrials
 from dima_pipeline.distributed import sweep
 from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.distributed.sweep_space import value_at

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dima_pipeline.contracts.frames import AGENT_CATEGORIES
+from dima_pipeline.contracts.frames import AGENT_CATEGORIES, LIDAR_AHEAD_OF_EGO_M, MAP_KINDS
 from dima_pipeline.evaluation.driven import driven_scenes
 from evaluation_scenes import as_tables
 from hand_scenes import Actor, HandScene, from_speeds, straight
@@ -55,6 +55,67 @@ def test_keyframes_keep_the_order_asked_for_and_agents_their_scene():
 def test_a_scene_without_agents_has_no_boxes():
     found = driven_scenes(as_tables(HandScene(straight(8, 4.0))), ["scene-0001-000"])
     assert found.boxes.shape == (1, 6, 0, 5) and found.category.shape == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "num_lidar_points", "is_tracked"),
+    [
+        ((LIDAR_AHEAD_OF_EGO_M + 29.9, 0.0, 0.0), 1, True),
+        ((LIDAR_AHEAD_OF_EGO_M + 30.1, 0.0, 0.0), 1, False),
+        ((LIDAR_AHEAD_OF_EGO_M - 29.9, 0.0, 0.0), 5, True),
+        ((LIDAR_AHEAD_OF_EGO_M - 30.1, 0.0, 0.0), 5, False),
+        ((10.0, 14.9, 0.0), None, True),
+        ((10.0, -15.1, 0.0), None, False),
+        ((10.0, 5.0, 0.0), 0, False),
+    ],
+)
+def test_an_agent_is_tracked_where_the_lidar_sees_it_within_30_m_ahead_and_15_m_aside(
+    place: tuple[float, float, float], num_lidar_points: float | None, is_tracked: bool
+):
+    scene = HandScene(straight(8, 4.0), {"a": Actor("car", place, num_lidar_points=num_lidar_points)})
+    assert driven_scenes(as_tables(scene), ["scene-0001-000"]).is_tracked.tolist() == [[is_tracked]]
+
+
+def test_an_agent_that_appears_later_is_not_tracked_and_does_not_take_the_place_of_one_that_is():
+    actors = {"late": Actor("pedestrian", (12, 3, 0)), "a": Actor("car", (14, 5, 0))}
+    tables = as_tables(HandScene(straight(8, 4.0), actors))
+    now = (tables.agents["instance_token"] == "late") & (tables.agents["sample_token"] == "scene-0001-000")
+    tables.agents.drop(index=tables.agents.index[now], inplace=True)
+    found = driven_scenes(tables, ["scene-0001-000", "scene-0001-001"])
+    for row, tracked in enumerate([{"car"}, {"car", "pedestrian"}]):
+        assert {AGENT_CATEGORIES[kind] for kind in found.category[row][found.is_tracked[row]]} == tracked
+
+
+def test_only_the_first_keyframe_of_a_scene_has_no_past():
+    scenes = as_tables(HandScene(straight(4, 4.0)), HandScene(straight(4, 4.0), name="scene-0002"))
+    tokens = ["scene-0002-000", "scene-0001-003", "scene-0001-000", "scene-0002-001"]
+    assert driven_scenes(scenes, tokens).has_past.tolist() == [False, True, False, True]
+
+
+def test_the_speed_is_that_of_the_can_bus_else_of_the_step_before_else_of_the_step_after():
+    poses = from_speeds([4, 6, 8])
+    tokens = [f"scene-0001-{at:03d}" for at in range(4)]
+    with_can = as_tables(HandScene(poses, speeds=[4.5, np.nan, -1.0, 0.0]))
+    np.testing.assert_allclose(driven_scenes(with_can, tokens).speed_mps, [4.5, 4.0, -1.0, 0.0])
+    np.testing.assert_allclose(driven_scenes(as_tables(HandScene(poses)), tokens).speed_mps, [4, 4, 6, 8])
+    np.testing.assert_allclose(driven_scenes(as_tables(HandScene(from_speeds([-2, -3]))), tokens[:2]).speed_mps, -2)
+    assert driven_scenes(as_tables(HandScene(poses[:1])), tokens[:1]).speed_mps.tolist() == [0.0]
+
+
+def test_the_map_is_that_of_the_keyframe_and_padded():
+    lines = [("boundary", [(-10, -6), (9, -6)]), ("centerline", [(-10, 0), (28, 0)])]
+    first = HandScene(straight(3, 4.0), lines=lines)
+    second = HandScene(straight(3, 4.0), lines=lines[:1], name="scene-0002")
+    bare = HandScene(straight(3, 4.0), name="scene-0003")
+    found = driven_scenes(as_tables(first, second, bare), ["scene-0002-000", "scene-0003-001", "scene-0001-001"])
+    names = [[MAP_KINDS[kind] if kind >= 0 else "" for kind in row] for row in found.map_kind]
+    assert names == [["boundary", ""], ["", ""], ["boundary", "centerline"]]
+    assert found.map_points.shape == (3, 2, 20, 2)
+    # The ego has moved on by 2 m between the keyframes.
+    np.testing.assert_allclose(found.map_points[0, 0], [(x, -6) for x in range(-10, 10)], atol=1e-5)
+    np.testing.assert_allclose(found.map_points[2, 1, [0, -1]], [(-12, 0), (26, 0)], atol=1e-5)
+    assert (found.map_points[found.map_kind < 0] == 0).all()
+    assert driven_scenes(as_tables(bare), ["scene-0003-000"]).map_points.shape == (1, 0, 20, 2)
 
 
 def test_an_unknown_keyframe_is_refused():

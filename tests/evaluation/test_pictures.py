@@ -10,10 +10,10 @@ from PIL import Image
 
 from dima_pipeline.contracts.frames import CAMERAS
 from dima_pipeline.datasets import SceneTables
+from dima_pipeline.evaluation.baselines import constant_velocity
 from dima_pipeline.evaluation.config import EvaluationConfig
 from dima_pipeline.evaluation.drawing import DRIVEN_COLOUR, GAP, PLAN_COLOURS, TILE
 from dima_pipeline.evaluation.pictures import Choice, choose_keyframes, draw_pictures, shard_images
-from dima_pipeline.evaluation.plans import constant_velocity
 from dima_pipeline.evaluation.scores import score
 from dima_pipeline.storage.manifest import verify
 from evaluation_scenes import make_fleet, write_shards

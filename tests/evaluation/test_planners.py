@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dima_pipeline.contracts import tables as contracts
+from dima_pipeline.contracts import result_tables
 from dima_pipeline.contracts.batch import BevMemory, Plan, SceneBatch
 from dima_pipeline.datasets import SceneTables
-from dima_pipeline.evaluation.config import EvaluationConfig
+from dima_pipeline.evaluation.config import EgoMlpConfig, EvaluationConfig
 from dima_pipeline.evaluation.latency import NUM_WARM_UP, measure_latency
 from dima_pipeline.evaluation.planners import lockstep, plan_all, plan_scenes, plan_shuffled, plan_with_features
+from dima_pipeline.reporting.results import BASELINES
 from dima_pipeline.storage.scene_reader import SceneReader
 from evaluation_scenes import as_tables, make_fleet, write_shards
 from hand_scenes import HandScene, straight
@@ -47,7 +48,7 @@ def test_every_keyframe_is_planned_once_with_all_keyframes_before_it_in_memory(
 ):
     tables, reader = fleet
     plans = plan_scenes(CountingBundle(), reader, tables.samples, planner="p", num_parallel=num_parallel)
-    contracts.Plans.validate(plans)
+    result_tables.Plans.validate(plans)
     first = plans[plans["step"] == 1].set_index("sample_token")
     samples = tables.samples.set_index("sample_token")
     assert sorted(first.index) == sorted(samples.index)
@@ -106,14 +107,12 @@ def test_what_is_not_the_image_reaches_the_bundle_unshuffled(fleet: tuple[SceneT
 
 def test_plan_all_covers_the_split_with_every_bundle_and_baseline(fleet: tuple[SceneTables, SceneReader]):
     tables, reader = fleet
-    plans = plan_all({"planner": CountingBundle(), "control": CountingBundle()}, reader, tables, EvaluationConfig())
-    contracts.Plans.validate(plans)
-    assert set(plans["planner"]) == {
-        *("planner", "planner_shuffled", "control", "control_shuffled"),
-        *("constant_velocity", "go_straight"),
-    }
+    config = EvaluationConfig(ego_mlp=EgoMlpConfig(hidden_dim=8, num_steps=5))
+    plans = plan_all({"planner": CountingBundle(), "control": CountingBundle()}, reader, tables, config)
+    result_tables.Plans.validate(plans)
+    assert set(plans["planner"]) == {"planner", "planner_shuffled", "control", "control_shuffled", *BASELINES}
     assert (plans.groupby("planner").size() == 11 * 6).all()
-    again = plan_all({"planner": CountingBundle(), "control": CountingBundle()}, reader, tables, EvaluationConfig())
+    again = plan_all({"planner": CountingBundle(), "control": CountingBundle()}, reader, tables, config)
     pd.testing.assert_frame_equal(plans, again)
 
 
@@ -124,7 +123,7 @@ def test_latency_percentiles_are_of_the_counted_runs_alone(tmp_path: Path):
     bundle = CountingBundle()
     batch = reader.batch(tables.samples["sample_token"].tolist()[:3])
     table = measure_latency(bundle, batch, planner="p", num_runs=100, clock=lambda: float(next(ticks)))
-    row = contracts.Latencies.validate(table).iloc[0]
+    row = result_tables.Latencies.validate(table).iloc[0]
     assert (row["batch"], row["device"]) == (1, "cpu")
     np.testing.assert_allclose(row[["p50_ms", "p95_ms", "p99_ms"]].astype(float), [10.0, 50.0, 50.0])
     assert bundle.num_calls == 1 + NUM_WARM_UP + 100, "the first runs are not counted"

@@ -7,9 +7,17 @@ import pandas as pd
 from dima_pipeline.evaluation.plot_points import l2_by_horizon, loss_by_step
 
 
-def summary(planner: str, horizon: str, mean: float, metric: str = "planning_l2", of: str = "all") -> dict:
+def summary(
+    planner: str,
+    horizon: str,
+    mean: float,
+    metric: str = "planning_l2",
+    of: str = "all",
+    protocol: str = "standardised",
+) -> dict:
     """A row of ``score_summaries``, as far as plots look at it."""
-    return {"planner": planner, "metric": metric, "slice": of, "horizon": horizon, "mean": mean}
+    keys = {"planner": planner, "metric": metric, "protocol": protocol}
+    return {**keys, "slice": of, "horizon": horizon, "mean": mean}
 
 
 def test_l2_is_one_row_a_horizon_and_one_column_a_planner():
@@ -22,6 +30,7 @@ def test_l2_is_one_row_a_horizon_and_one_column_a_planner():
         summary("planner", "avg_all", 9.0),
         summary("planner", "1.0", 9.0, metric="box_collision"),
         summary("planner", "1.0", 9.0, of="night"),
+        summary("planner", "1.0", 9.0, protocol="vad"),
     ]
     points = l2_by_horizon(pd.DataFrame(rows))
     assert points == [

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from dima_pipeline.contracts import result_tables
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.contracts.batch import BeamTokens, BevMemory, SceneBatch
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
@@ -81,7 +82,7 @@ def ask(world: tuple[SceneTables, SceneReader, pd.DataFrame], teacher: Any, **op
         tables.samples["scene_token"].isin(tables.scenes.loc[tables.scenes["split"] == "val", "scene_token"])
     ]
     config = EvaluationConfig(num_questions=40, **options)
-    return contracts.VqaScores.validate(
+    return result_tables.VqaScores.validate(
         answer_questions(teacher, GreyPlanner(), reader, samples=held_out, vqa_pairs=pairs, config=config)
     )
 

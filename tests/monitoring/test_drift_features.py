@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dima_pipeline.contracts import tables as contracts
+from dima_pipeline.contracts import result_tables
 from dima_pipeline.contracts.frames import CAMERAS
-from dima_pipeline.contracts.tables import DRIFT_FEATURES
+from dima_pipeline.contracts.result_tables import DRIFT_FEATURES
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.monitoring.features import describe
 from dima_pipeline.storage.image_shards import ImageShards, ImageShardWriter
@@ -55,7 +55,7 @@ def described(tables: SceneTables, directory: Path, trajectory: np.ndarray | Non
     plans[..., 0] = 2.5 * np.arange(1, 7)
     trajectory = plans if trajectory is None else trajectory
     found = describe(tables, tables.samples, write_halves(directory, tables.samples), trajectory, np.eye(NUM))
-    return contracts.KeyframeFeatures.validate(found)
+    return result_tables.KeyframeFeatures.validate(found)
 
 
 @pytest.fixture(scope="module", name="features")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dima_pipeline.contracts import tables as contracts
+from dima_pipeline.contracts import result_tables
 from dima_pipeline.monitoring.config import DriftConfig, WindowConfig
 from dima_pipeline.monitoring.drift import check, drifted_features, judge, num_tolerated, score_drift
 from dima_pipeline.monitoring.windows import cut_windows
@@ -82,7 +82,7 @@ def test_slices_and_features_with_too_little_behind_them_are_kept_and_not_judged
     unknown = [f"token-scene-{scene:03d}" for scene in range(4, 8)]
     features.loc[features["scene_token"].isin(unknown), "steering_rad"] = np.nan
     scores, _ = run(NIGHT, DriftTables(features, TABLES.scenes, TABLES.slice_members))
-    contracts.DriftScores.validate(scores)
+    result_tables.DriftScores.validate(scores)
     assert scores["slice"].unique().tolist() == ["all", "night", "rare", "start"]
     is_too_few = scores.groupby("slice")["too_few"].all().to_dict()
     assert is_too_few == {"all": False, "night": True, "rare": True, "start": False}

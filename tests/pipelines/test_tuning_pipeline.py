@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from dima_pipeline.contracts.tables import SweepTrials
+from dima_pipeline.contracts.result_tables import SweepTrials
 from dima_pipeline.pipelines.tuning.nodes import tune_distillation
 from dima_pipeline.pipelines.tuning.pipeline import create_pipeline
 from dima_pipeline.storage.manifest import verify

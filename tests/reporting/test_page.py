@@ -149,7 +149,7 @@ def test_the_numbers_of_the_tables_stand_on_the_page(tmp_path: Path):
     assert "trained on 2 training scenes of a made-up world (12 keyframes" in text
     assert "too few" in text and "21.4" in text and "trajectory_l1" in text
     assert "The planner collides at 2.5 s" in text
-    assert "below 20 scored keyframes or 2 events" in text and "Below 5 scenes there is no interval" in text
+    assert "below 20 scored keyframes or 2 events" in text and "Below 8 scenes there is no interval" in text
     assert "joint-4f1d" in text and "123,456 weights" in text
     assert "kedro run --env tiny" in text
 
@@ -200,6 +200,13 @@ def test_advice_is_given_for_what_went_wrong_and_no_other(tmp_path: Path):
     table = well.summaries.query("slice != 'resume_from_stop'")
     page = render_report(replace(well, summaries=table), tmp_path / "good").read_text(encoding="utf-8")
     assert "What this run asks for" not in page
+
+
+def test_the_page_says_who_the_baselines_are_and_gives_the_same_advice_once(tmp_path: Path):
+    text = shown(tmp_path / "r", differences=make_differences().assign(low=0.1, mean=0.2, high=0.3))
+    assert "the ego-MLP is a small network trained on the car’s own last 2 s alone" in text
+    assert text.count("“ego-MLP”, which sees nothing but is told its own last 2 s, beats the planner") == 1
+    assert text.count("reading the speed from images needs examples") == 1
 
 
 def test_pictures_are_described_for_who_does_not_see_them(tmp_path: Path):

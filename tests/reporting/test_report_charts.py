@@ -37,7 +37,7 @@ def test_a_slice_strip_starts_at_zero_and_ends_at_the_largest_number():
     means = make_summaries().query("metric == 'planning_l2' and horizon == 'avg' and slice == 'resume_from_stop'")
     widest = means.set_index("planner")["mean"]["go_straight"]
     resume = rows[-1]
-    assert [dot.kind for dot in resume.dots] == ["m0", "m1", "m2", "m3"] and resume.dots[3].x == 1.0
+    assert [dot.kind for dot in resume.dots] == [f"m{series}" for series in range(6)] and resume.dots[4].x == 1.0
     assert resume.dots[0].x == means.set_index("planner")["mean"]["planner"] / widest
     assert resume.low < resume.dots[0].x < resume.high
     assert rows[1].dots == () and np.isnan(rows[1].low), "a slice without scored keyframes has an empty line"

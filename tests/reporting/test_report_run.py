@@ -22,18 +22,18 @@ def with_sources(**sources: str):
 def test_images_are_counted_by_source_and_split():
     train, val = run.data_rows(make_facts(samples=with_sources(cam_back="missing", cam_front="rendered")))
     assert (train["split"], train["scenes"], train["keyframes"]) == ("train", 2, 12)
-    assert (val["recorded"], val["rendered"], val["missing"]) == (4 * 36, 36, 36)
+    assert (val["recorded"], val["rendered"], val["missing"]) == (4 * 48, 48, 48)
 
 
 def test_drawings_of_a_generated_world_are_not_called_recordings():
     facts = make_facts()
-    assert run.images_in_words(facts, facts.samples) == "288 images, all drawn by the generator"
+    assert run.images_in_words(facts, facts.samples) == "360 images, all drawn by the generator"
 
 
 def test_recordings_say_what_is_recorded_rendered_and_missing():
     samples = with_sources(cam_back="missing", cam_front="rendered")
     words = run.images_in_words(make_facts(run=OWN), samples)
-    assert words == "192 images recorded, 48 rendered from the log; 48 are missing"
+    assert words == "240 images recorded, 60 rendered from the log; 60 are missing"
 
 
 def test_the_opening_says_what_was_trained_on_and_scored_on_what():
@@ -70,8 +70,8 @@ def test_stages_show_their_steps_and_loss():
 def test_every_pipeline_leaves_a_number():
     shown = {station.pipeline: (station.number, station.words) for station in run.stations(make_facts())}
     assert shown == {
-        "world": ("8 scenes", "2 train and 6 val; 1 place"),
-        "ingestion": ("48 keyframes", "288 images, all drawn by the generator"),
+        "world": ("10 scenes", "2 train and 8 val; 1 place"),
+        "ingestion": ("60 keyframes", "360 images, all drawn by the generator"),
         "annotation": ("5 rare events", "in 3 slices"),
         "tuning": ("3 trials", "of other settings"),
         "distillation": ("598 steps", "299 planner and 299 joint"),

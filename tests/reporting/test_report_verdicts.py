@@ -58,6 +58,30 @@ def test_a_baseline_that_is_not_beaten_is_said_loudly(low: float, mean: float, h
     assert bool(verdicts.surprise(facts)) == (mood != "good"), "only what surprises is explained"
 
 
+@pytest.mark.parametrize(
+    ("baseline", "known"),
+    [
+        (
+            "constant_turn_rate_and_velocity",
+            "“constant turn rate”, which sees nothing but is told its speed and turn rate,",
+        ),
+        ("go_straight", "“go straight”, which sees nothing,"),
+        ("ego_mlp", "“ego-MLP”, which sees nothing but is told its own last 2 s,"),
+    ],
+)
+def test_a_verdict_says_what_the_winning_baseline_knew(baseline: str, known: str):
+    verdict = verdicts.baseline_verdict(make_facts(differences=against(baseline, 0.1, 0.2, 0.3)), baseline)
+    assert verdict is not None and verdict.headline == f"{known} beats the planner"
+
+
+def test_why_a_blind_baseline_keeps_up_names_those_that_do_and_why_the_ego_mlp_stands_there():
+    words = verdicts.surprise(make_facts(differences=against("constant_turn_rate_and_velocity", 0.1, 0.2, 0.3)))
+    assert words.startswith("Why can “constant turn rate” keep up") and "BEV-Planner" not in words
+    words = verdicts.surprise(make_facts(differences=against("ego_mlp", -0.1, 0.2, 0.3)))
+    assert words.startswith("Why can “ego-MLP” keep up") and "BEV-Planner, CVPR 2024" in words
+    assert verdicts.surprise(make_facts(differences=against("go_straight", 0.1, 0.2, 0.3))) == "", "told nothing"
+
+
 def test_a_good_run_is_called_good():
     verdict = verdicts.overall(make_facts())
     assert (verdict.mood, verdict.headline) == ("good", "Good")
@@ -65,11 +89,19 @@ def test_a_good_run_is_called_good():
     assert "beaten by" not in verdict.detail and verdict.detail.endswith("it uses its cameras.")
 
 
-@pytest.mark.parametrize("winner", ["control", "constant_velocity", "go_straight"])
-def test_a_run_that_something_beats_is_called_not_good(winner: str):
+@pytest.mark.parametrize(
+    ("winner", "name"),
+    [
+        ("control", "the control"),
+        ("constant_velocity", "“constant velocity” (told its speed, but blind)"),
+        ("constant_turn_rate_and_velocity", "“constant turn rate” (told its speed and turn rate, but blind)"),
+        ("go_straight", "“go straight” (blind)"),
+        ("ego_mlp", "“ego-MLP” (told its own last 2 s, but blind)"),
+    ],
+)
+def test_a_run_that_something_beats_is_called_not_good(winner: str, name: str):
     verdict = verdicts.overall(make_facts(differences=against(winner, 0.1, 0.2, 0.3)))
     assert (verdict.mood, verdict.headline) == ("bad", "Not good")
-    name = "control" if winner == "control" else winner.replace("_", " ")
     assert name in verdict.detail.split("it is beaten by ")[1].split(";")[0]
 
 
@@ -110,7 +142,7 @@ def test_the_teacher_reads_the_scene_only_if_its_own_tokens_help(own: float, shu
 
 
 def test_a_teacher_asked_about_few_scenes_is_not_judged():
-    verdict = verdicts.teacher_verdict(make_facts(min_scenes=7))
+    verdict = verdicts.teacher_verdict(make_facts(min_scenes=9))
     assert verdict is not None and verdict.mood == "open" and "Too few scenes" in verdict.headline
 
 

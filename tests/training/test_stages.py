@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dima_pipeline.contracts.tables import TrainingLog
+from dima_pipeline.contracts.result_tables import TrainingLog
 from dima_pipeline.training.config import parse_distillation
 from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.runtime import LocalRuntime

@@ -10,6 +10,7 @@ from dima_pipeline.cli.doctor import doctor_command
 from dima_pipeline.cli.dvc import dvc_command
 from dima_pipeline.cli.errors import clear_errors, kedro_errors
 from dima_pipeline.cli.estimate import estimate_command
+from dima_pipeline.cli.score import score_command
 
 
 def _kedro_group() -> click.Group:
@@ -50,3 +51,4 @@ def verify(directory: Path) -> None:
 main.add_command(doctor_command)
 main.add_command(dvc_command)
 main.add_command(estimate_command)
+main.add_command(score_command)

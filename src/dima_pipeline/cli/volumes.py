@@ -25,7 +25,7 @@ TRAINER_START_S = 15.0
 """Of a trial that starts the Ray trainer."""
 PICTURE_BYTES = 500_000
 """Of a keyframe: six cameras and a view from above; once beside the report and once in it."""
-PLAN_BYTES = 400
+PLAN_BYTES = 530
 """Of a held-out keyframe in the tables of plans and scores, over all planners."""
 NUM_BUNDLES = 2
 """Planner and control."""

@@ -16,6 +16,8 @@ STEP_S: Final = 0.5
 NUM_FUTURE_STEPS: Final = 6
 """3 s at 2 Hz, as in VAD, UniAD and DiMA."""
 NUM_PAST_STEPS: Final = 4
+HORIZON_RULES: Final = ("at", "mean", "any")
+"""What a number at a horizon is: the value of that step, the mean of the steps up to it, whether any of them had it."""
 
 COMMANDS: Final = ("left", "right", "straight", "unknown")
 AGENT_CATEGORIES: Final = (

@@ -23,7 +23,7 @@ class DistillationResult:
     """As many steps on the same batches, without a teacher."""
     teacher_dir: Path | None
     log: pd.DataFrame
-    """``contracts.tables.TrainingLog``."""
+    """``contracts.result_tables.TrainingLog``."""
 
 
 def distill(

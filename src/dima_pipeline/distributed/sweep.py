@@ -29,7 +29,7 @@ from dima_pipeline.training.windows import TrainingTables
 
 SCORING = (
     *("distributed/sweep_trial.py", "distributed/sweep_score.py", "evaluation/planners.py", "evaluation/driven.py"),
-    "metrics/planning_l2.py",
+    *("metrics/planning_l2.py", "metrics/_open_loop.py", "scoring/protocols.py"),
 )
 """Code that decides what a trial says, beside that which decides what a stage results in."""
 COLUMNS = {
@@ -47,7 +47,7 @@ def sweep(
 ) -> pd.DataFrame:
     """Do the sweep, or what is left of it; plots and the best configuration are written into ``directory``.
 
-    ``data`` are tables and image shards. Returns ``contracts.tables.SweepTrials``. Raises ``ValueError``, before
+    ``data`` are tables and image shards. Returns ``contracts.result_tables.SweepTrials``. Raises ``ValueError``, before
     anything starts, for a space that does not fit ``config``, and at the end where no trial finished.
     """
     if not tuning.num_trials:
@@ -100,7 +100,7 @@ def best_trial(ledger: Ledger) -> Trial:
 
 
 def trials_table(ledger: Ledger) -> pd.DataFrame:
-    """``contracts.tables.SweepTrials``."""
+    """``contracts.result_tables.SweepTrials``."""
     unfinished = [trial.number for trial in ledger.trials if trial.status == "running"]
     assert not unfinished, f"Tune came back without an end of trials {unfinished}"
     best = best_trial(ledger)

@@ -16,9 +16,9 @@ from dima_pipeline.datasets import SceneTables
 from dima_pipeline.evaluation.driven import driven_scenes
 from dima_pipeline.evaluation.planners import plan_scenes
 from dima_pipeline.evaluation.plans import plan_array, split_samples
-from dima_pipeline.evaluation.scores import AVERAGED_STEPS
 from dima_pipeline.metrics import METRICS
 from dima_pipeline.models.tensors import to_arrays, to_tensors
+from dima_pipeline.scoring.horizons import AVERAGED_STEPS
 from dima_pipeline.storage.image_shards import ImageShards
 from dima_pipeline.storage.scene_reader import SceneReader
 from dima_pipeline.training.windows import DEVELOPMENT, TrainingTables
@@ -37,8 +37,7 @@ class DevelopmentScore:
         self._tokens = self._samples["sample_token"].tolist()
         self._driven = driven_scenes(scenes, self._tokens)
         # The first keyframe of a scene is planned without memory: as in evaluation, it does not count.
-        self._counts = self._samples["index"].to_numpy()[:, None] > 0
-        if not (self._driven.path_valid & self._counts)[:, AVERAGED_STEPS].any(0).all():
+        if not (self._driven.path_valid & self._driven.has_past[:, None])[:, AVERAGED_STEPS].any(0).all():
             raise ValueError("no keyframe of the development scenes has a driven path of 3 s: hold out longer scenes")
 
     def __call__(self, planner: Any) -> float:
@@ -46,8 +45,7 @@ class DevelopmentScore:
         plans = plan_scenes(_TorchPlans(planner.eval()), self._reader, self._samples, planner="trial")
         array = plan_array(plans, "trial", self._tokens)
         found = METRICS.build(METRICS.parse(METRIC)).compute(array, self._driven)
-        valid = found.valid & self._counts
-        return float(np.mean([found.value[valid[:, at], at].mean() for at in AVERAGED_STEPS]))
+        return float(np.mean([found.value[found.valid[:, at], at].mean() for at in AVERAGED_STEPS]))
 
 
 @cache

@@ -1,28 +1,57 @@
 """What evaluation can be told: ``params:evaluation``."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from dima_pipeline.metrics import MetricSpec
+from dima_pipeline.metrics import METRICS, MetricSpec
 from dima_pipeline.plugins import config_dataclass
 
 Split = Literal["train", "val", "test"]
+ARGUED_WITH = "planning_l2", "standardised"
+
+
+def scored_once(specs: list[Any]) -> list[Any]:
+    """``specs``; raises ``ValueError`` where a metric stands twice or the one the report argues with is missing."""
+    names = [(METRICS.dump(spec)["name"], METRICS.build(spec).protocol) for spec in specs]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"metric {twice[0][0]} of protocol {twice[0][1]} is asked for twice")
+    if ARGUED_WITH not in names:
+        name, protocol = ARGUED_WITH
+        raise ValueError(f"{{name: {name}, protocol: {protocol}}} is missing: pictures and report argue with it")
+    return specs
+
+
+@config_dataclass
+class EgoMlpConfig:
+    """Size and training of the ego-MLP."""
+
+    hidden_dim: Annotated[int, Field(ge=1)] = 128
+    num_steps: Annotated[int, Field(ge=1)] = 2000
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """At the start; it falls to 0 as a cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
 
 
 @config_dataclass
 class EvaluationConfig:
     """How planners are scored, timed, questioned and pictured."""
 
-    metrics: list[MetricSpec] = Field(default_factory=lambda: ["planning_l2", "box_collision"], min_length=1)
+    metrics: Annotated[list[MetricSpec], AfterValidator(scored_once)] = Field(
+        default_factory=lambda: ["planning_l2", "box_collision"]
+    )
     split: Split = "val"
     """Keyframes that are scored; training keyframes only to see over-fitting."""
+    ego_mlp: EgoMlpConfig = Field(default_factory=EgoMlpConfig)
+    """The baseline that plans from the ego's own last 2 s alone."""
     num_parallel_scenes: Annotated[int, Field(ge=1)] = 8
     """Scenes planned side by side: a matter of speed and memory, not of the result."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 1000
     """Resamples of the scenes behind each 95 % interval."""
-    min_scenes: Annotated[int, Field(ge=2)] = 5
-    """Fewer scenes carry no interval: the two of mini val would give one that means nothing."""
+    min_scenes: Annotated[int, Field(ge=2)] = 8
+    """Fewer scenes carry no interval: from 8 on it holds what it promises (``benchmarks/bootstrap_coverage.py``)."""
     min_samples: Annotated[int, Field(ge=1)] = 20
     """A slice with fewer scored keyframes is marked "too few"."""
     min_events: Annotated[int, Field(ge=1)] = 2

@@ -10,8 +10,10 @@ from jaxtyping import Float
 
 from dima_pipeline.contracts.batch import BevMemory, Plan, SceneBatch
 from dima_pipeline.datasets import SceneTables
+from dima_pipeline.evaluation.baselines import constant_turn_rate_and_velocity, constant_velocity, go_straight
 from dima_pipeline.evaluation.config import EvaluationConfig
-from dima_pipeline.evaluation.plans import constant_velocity, go_straight, plan_rows, split_samples
+from dima_pipeline.evaluation.ego_mlp import ego_mlp
+from dima_pipeline.evaluation.plans import plan_rows, split_samples
 from dima_pipeline.evaluation.shuffling import other_scenes
 from dima_pipeline.storage.scene_reader import SceneReader
 
@@ -109,10 +111,12 @@ def _plan(
 def plan_all(
     bundles: Mapping[str, RunsPlans], reader: SceneReader, tables: SceneTables, config: EvaluationConfig
 ) -> pd.DataFrame:
-    """The ``plans`` table of an evaluation: every bundle by name, with its own and with shuffled images, and the two
-    baselines that see nothing."""
+    """The ``plans`` table of an evaluation: every bundle by name, with its own and with shuffled images, and the four
+    baselines that see nothing. Raises ``ValueError`` where the split or the training split has no scene."""
     samples = split_samples(tables, config.split)
-    frames = [constant_velocity(tables, config.split), go_straight(tables, config.split)]
+    rules = constant_velocity, constant_turn_rate_and_velocity, go_straight
+    frames = [rule(tables, config.split) for rule in rules]
+    frames.append(ego_mlp(tables, config.split, config.ego_mlp, config.seed))
     for name, bundle in bundles.items():
         parallel = config.num_parallel_scenes
         frames.append(plan_scenes(bundle, reader, samples, planner=name, num_parallel=parallel))

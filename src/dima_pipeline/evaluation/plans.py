@@ -1,4 +1,4 @@
-"""Between trajectories and the ``plans`` table, and planners that know no images: floors to print beside any result."""
+"""Between trajectories and the ``plans`` table, and from ``ego_paths`` to arrays of poses."""
 
 from collections.abc import Sequence
 
@@ -63,26 +63,15 @@ def plan_array(plans: pd.DataFrame, planner: str, sample_tokens: Sequence[str]) 
     return array
 
 
-def constant_velocity(tables: SceneTables, split: str) -> pd.DataFrame:
-    """Plans of ``constant_velocity``: straight on with the displacement of the last 0.5 s.
-
-    At the first keyframe of a scene nothing lies behind: the CAN speed straight ahead, or standing without CAN bus.
-    """
-    samples = split_samples(tables, split)
-    before = tables.ego_paths[(tables.ego_paths["step"] == -1) & tables.ego_paths["valid"]].set_index("sample_token")
-    past = before.reindex(samples["sample_token"])[["x_m", "y_m"]].to_numpy(float)
-    speed = samples["speed_mps"].to_numpy(float)
-    ahead = np.stack([np.nan_to_num(speed), np.zeros(len(speed))], -1)
-    velocity = np.where(np.isnan(past), ahead, -past / STEP_S)
-    return plan_rows("constant_velocity", samples["sample_token"].tolist(), velocity[:, None] * TIMES_S[:, None])
-
-
-def go_straight(tables: SceneTables, split: str) -> pd.DataFrame:
-    """Plans of ``go_straight``: straight ahead at the mean driven speed of the training split, whatever happens."""
-    samples = split_samples(tables, split)
-    training = set(split_samples(tables, "train")["sample_token"])
-    steps = tables.ego_paths[(tables.ego_paths["step"] == 1) & tables.ego_paths["valid"]]
-    steps = steps[steps["sample_token"].isin(training)]
-    speed_mps = float(np.hypot(steps["x_m"], steps["y_m"]).mean()) / STEP_S
-    path = np.stack([speed_mps * TIMES_S, np.zeros(NUM_FUTURE_STEPS)], -1)
-    return plan_rows("go_straight", samples["sample_token"].tolist(), np.repeat(path[None], len(samples), 0))
+def path_poses(
+    ego_paths: pd.DataFrame, sample_tokens: Sequence[str], steps: Sequence[int]
+) -> Float[np.ndarray, "N S 3"]:
+    """x, y (m), yaw (rad) of the driven path at ``steps`` around keyframes; NaN where it is unknown."""
+    place = pd.Series(np.arange(len(sample_tokens)), index=list(sample_tokens))
+    slot = pd.Series(np.arange(len(steps)), index=list(steps))
+    rows = ego_paths[ego_paths["valid"] & ego_paths["step"].isin(slot.index)]
+    rows = rows[rows["sample_token"].isin(place.index)]
+    poses = np.full((len(place), len(slot), 3), np.nan)
+    index = place.loc[rows["sample_token"]].to_numpy(), slot.loc[rows["step"]].to_numpy()
+    poses[index] = rows[["x_m", "y_m", "yaw_rad"]].to_numpy(float)
+    return poses

@@ -14,6 +14,7 @@ NUM_STEPS_A_POINT = 10
 def l2_by_horizon(summaries: pd.DataFrame) -> Points:
     """``{horizon_s, <planner>: mean L2 (m), ...}`` over all keyframes, one row a step; None where nothing is known."""
     rows = summaries[(summaries["metric"] == "planning_l2") & (summaries["slice"] == "all")]
+    rows = rows[rows["protocol"] == "standardised"]
     rows = rows[~rows["horizon"].str.startswith("avg")]
     means = rows.assign(horizon_s=rows["horizon"].astype(float)).pivot(
         index="horizon_s", columns="planner", values="mean"

@@ -1,33 +1,36 @@
-"""Distance between planned and driven position at each step.
+"""Distance between planned and driven position at each step, by the protocol that is asked for.
 
-Standardised protocol (PARA-Drive, CVPR 2024; DiMA table 1): the value at a horizon is the distance at that step, never
-the mean over the steps before it, and a step whose driven position is unknown is left out instead of counted as 0.
+The distance is the same in all of them; what counts differs: standardised (PARA-Drive, CVPR 2024; DiMA) leaves out the
+steps whose driven position is unknown and the first keyframe of a scene, UniAD counts unknown steps as 0 m.
 """
 
 import numpy as np
 from jaxtyping import Float
 
 from dima_pipeline.metrics import DrivenScenes, MetricValues
+from dima_pipeline.metrics._open_loop import ProtocolName, open_loop_samples
 from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.scoring.protocols import protocol_named
 
 
 @config_dataclass
 class Config:
-    """Nothing to choose: the distance is that of the ego origin in the plane, in metres."""
+    """Whose numbers these shall be."""
+
+    protocol: ProtocolName = "standardised"
+    """Out of ``scoring.protocols.PROTOCOLS``."""
 
 
 class PlanningL2:
-    """``planning_l2`` (m) of the standardised protocol."""
-
-    protocol = "standardised"
+    """``planning_l2`` (m) of a protocol."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
+        self._protocol = protocol_named(config.protocol)
+        self.protocol, self.horizon_rule = self._protocol.name, self._protocol.l2_rule
 
     def compute(self, plans: Float[np.ndarray, "N T 3"], scenes: DrivenScenes) -> MetricValues:
         """Distance (m) of the planned to the driven ego origin; headings do not matter."""
-        distance = np.linalg.norm(plans[..., :2] - scenes.path[..., :2], axis=-1)
-        return MetricValues(value=np.where(scenes.path_valid, distance, 0.0), valid=scenes.path_valid)
+        return self._protocol.l2(open_loop_samples(plans, scenes, self.protocol))
 
 
 build = PlanningL2

@@ -9,11 +9,10 @@ import pandas as pd
 from jaxtyping import Float
 
 from dima_pipeline.contracts.frames import CAMERAS, NUM_FUTURE_STEPS, PERCEPTION_RANGE_M, STEP_S
-from dima_pipeline.contracts.tables import DRIFT_FEATURES
+from dima_pipeline.contracts.result_tables import DRIFT_FEATURES
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.geometry import path_headings
-from dima_pipeline.metrics import DrivenScenes
-from dima_pipeline.metrics.planning_l2 import Config, PlanningL2
+from dima_pipeline.scoring.horizons import AVERAGED_STEPS
 from dima_pipeline.storage.image_shards import ImageShards
 
 KINDS = {
@@ -24,8 +23,6 @@ KINDS = {
 }
 NEAREST = {"nearest_vehicle_m": "num_vehicles", "nearest_pedestrian_m": "num_pedestrians"}
 LINES = {"num_dividers": "divider", "num_ped_crossings": "ped_crossing", "num_boundaries": "boundary"}
-SCORED_STEPS = [1, 3, 5]
-"""Indices of 1, 2 and 3 s."""
 MIN_STEP_M = 0.5
 """A shorter planned step has no heading."""
 
@@ -128,14 +125,6 @@ def plan(trajectory: np.ndarray, path: np.ndarray, valid: np.ndarray) -> dict[st
 
 def planning_error(samples: pd.DataFrame, trajectory: np.ndarray, path: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """``planning_l2``, standardised, mean of 1, 2 and 3 s; NaN where one is unknown or nothing lies behind."""
-    no_boxes = np.zeros((len(path), NUM_FUTURE_STEPS, 0))
-    scenes = DrivenScenes(
-        path=path[:, 1:],
-        path_valid=valid[:, 1:],
-        boxes=np.zeros((*no_boxes.shape, 5)),
-        boxes_valid=no_boxes.astype(bool),
-        category=np.zeros((len(path), 0), int),
-    )
-    error = PlanningL2(Config()).compute(trajectory, scenes)
-    is_scored = error.valid[:, SCORED_STEPS].all(1) & (samples["index"] > 0).to_numpy()
-    return np.where(is_scored, error.value[:, SCORED_STEPS].mean(1), np.nan)
+    distance = np.linalg.norm(trajectory - path[:, 1:, :2], axis=-1)[:, AVERAGED_STEPS]
+    is_scored = valid[:, 1:][:, AVERAGED_STEPS].all(1) & (samples["index"] > 0).to_numpy()
+    return np.where(is_scored, distance.mean(1), np.nan)

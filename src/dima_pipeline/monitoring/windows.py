@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dima_pipeline.contracts.tables import DRIFT_FEATURES
+from dima_pipeline.contracts.result_tables import DRIFT_FEATURES
 from dima_pipeline.monitoring.config import DriftConfig, WindowConfig
 from dima_pipeline.plugins import unknown
 

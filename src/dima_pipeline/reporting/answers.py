@@ -10,6 +10,9 @@ import pandas as pd
 from dima_pipeline.contracts.frames import VQA_CATEGORIES
 from dima_pipeline.reporting.facts import ReportFacts
 from dima_pipeline.reporting.wording import interval, percent, signed
+from dima_pipeline.scoring.bootstrap import scene_interval, scene_sums
+
+NUM_RESAMPLES = 1000
 
 
 def answer_rows(facts: ReportFacts) -> list[dict[str, Any]]:
@@ -31,8 +34,7 @@ def _answers(name: str, table: pd.DataFrame, min_scenes: int) -> dict[str, Any]:
     shuffled = table.loc[table["beam"] == "shuffled", "correct"].to_numpy(float)
     assert len(own) == len(shuffled), "every question is asked with own and with shuffled tokens"
     gain = own - shuffled
-    half = _half_interval(gain, asked["scene"].to_numpy(object), min_scenes)
-    low, high = float(gain.mean()) - half, float(gain.mean()) + half
+    low, high = _gain_interval(gain, asked["scene"].to_numpy(object), min_scenes)
     return {
         "name": name,
         "num": len(own),
@@ -47,12 +49,14 @@ def _answers(name: str, table: pd.DataFrame, min_scenes: int) -> dict[str, Any]:
     }
 
 
-def _half_interval(gain: np.ndarray, scene: np.ndarray, min_scenes: int) -> float:
-    """Half of a 95 % interval of the mean; questions about one scene are not independent, so scenes are what counts."""
-    sums = pd.Series(gain - gain.mean()).groupby(scene).sum().to_numpy()
+def _gain_interval(gain: np.ndarray, scene: np.ndarray, min_scenes: int) -> tuple[float, float]:
+    """95 % interval of the mean; questions about one scene are not independent, so scenes are what counts."""
+    index = np.unique(scene.astype(str), return_inverse=True)[1]
+    sums, counts = scene_sums(gain[:, None], np.ones((len(gain), 1)), index)
     if len(sums) < min_scenes:
-        return math.nan
-    return float(1.96 * np.sqrt(len(sums) / (len(sums) - 1) * (sums**2).sum()) / len(gain))
+        return math.nan, math.nan
+    [low], [high] = scene_interval(sums, counts, np.divide, num_resamples=NUM_RESAMPLES, seed=0)
+    return float(low), float(high)
 
 
 def question_rows(facts: ReportFacts, num_each: int = 2) -> list[dict[str, Any]]:

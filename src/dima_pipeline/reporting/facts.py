@@ -41,7 +41,7 @@ class ReportFacts:
     min_samples: int = 20
     """A slice with fewer scored keyframes was marked ``too_few``."""
     min_events: int = 2
-    min_scenes: int = 5
+    min_scenes: int = 8
     """Fewer scenes carry no interval."""
     planner: str = "planner"
     control: str = "control"

@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from dima_pipeline.reporting import answers, charts, commands, drift, results, run, sweep, verdicts, wording
+from dima_pipeline.reporting import answers, charts, commands, drift, protocols, results, run, sweep, verdicts, wording
 from dima_pipeline.reporting.facts import ReportFacts
 from dima_pipeline.storage.manifest import write_manifest
 
@@ -86,6 +86,9 @@ def _scores(facts: ReportFacts) -> dict[str, Any]:
         "distances": results.result_rows(facts, "planning_l2", "m"),
         "collisions": results.result_rows(facts, "box_collision", "%"),
         "horizon_chart": charts.horizon_chart(facts),
+        "protocol_rows": protocols.protocol_rows(facts),
+        "driving_names": [protocols.DRIVING[name] for name in protocols.driving_metrics(facts)],
+        "driving_rows": protocols.driving_rows(facts),
         "slices": list(zip(results.slice_rows(facts), charts.slice_strips(facts), strict=True)),
         "slice_planners": [results.label(name, facts)[0] for name in planners],
         "slice_rules": results.slice_rules(facts),

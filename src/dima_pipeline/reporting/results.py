@@ -12,13 +12,24 @@ from dima_pipeline.reporting.wording import interval, listed, number, percent, p
 from dima_pipeline.slices import SLICES, slice_counts
 
 SECONDS = ("1.0", "2.0", "3.0")
+PROTOCOL = "standardised"
+"""Whose numbers the page argues with; those of others stand beside."""
 SHUFFLED = "_shuffled"
-BASELINES = ("constant_velocity", "go_straight")
+BASELINES = ("constant_velocity", "constant_turn_rate_and_velocity", "go_straight", "ego_mlp")
+"""Planners that see nothing; ``evaluation`` makes them."""
 
 LABELS = {
     "constant_velocity": (
         "constant velocity",
         "keeps its measured velocity, which the planner is not told; sees nothing",
+    ),
+    "constant_turn_rate_and_velocity": (
+        "constant turn rate",
+        "keeps its measured velocity and turn rate (CTRV); sees nothing",
+    ),
+    "ego_mlp": (
+        "ego-MLP",
+        "a small network trained on the car’s own last 2 s (path, speed, acceleration, turn rate) and nothing else",
     ),
     "go_straight": ("go straight", "mean speed of the training scenes; knows nothing"),
     "driven": ("driven path", "what the car really did"),
@@ -36,10 +47,12 @@ def label(planner: str, facts: ReportFacts) -> tuple[str, str]:
     return LABELS.get(planner, (plain(planner), ""))
 
 
-def lookup(facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all") -> pd.Series | None:
+def lookup(
+    facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all", *, protocol: str = PROTOCOL
+) -> pd.Series | None:
     """The row of ``summaries``, or None where there is none."""
     table = facts.summaries
-    wanted = {"planner": planner, "metric": metric, "horizon": horizon, "slice": subset}
+    wanted = {"planner": planner, "metric": metric, "protocol": protocol, "horizon": horizon, "slice": subset}
     chosen = np.logical_and.reduce([table[column].to_numpy(object) == value for column, value in wanted.items()])
     place = np.flatnonzero(chosen)
     return table.iloc[place[0]] if len(place) else None
@@ -55,7 +68,7 @@ def difference(facts: ReportFacts, other: str, metric: str = "planning_l2") -> p
     """The row of ``differences`` to ``other`` averaged over 1, 2 and 3 s, or None where there is none."""
     table = facts.differences
     chosen = (table["planner"] == facts.planner) & (table["other"] == other) & (table["metric"] == metric)
-    rows = table[chosen & (table["horizon"] == "avg")]
+    rows = table[chosen & (table["protocol"] == PROTOCOL) & (table["horizon"] == "avg")]
     return None if rows.empty else rows.iloc[0]
 
 
@@ -82,7 +95,8 @@ def result_rows(facts: ReportFacts, metric: str, unit: str) -> list[dict[str, An
             {"text": number(scale * value, digits), "best": bool(near == top)}
             for value, near, top in zip(values, rounded, best, strict=True)
         ]
-        between = "–" if row is None else interval(scale * row["low"], scale * row["high"], digits)
+        most = 1.0 if unit == "%" else math.inf
+        between = "–" if row is None else interval(scale * row["low"], scale * min(row["high"], most), digits)
         rows.append({"name": label(planner, facts)[0], "cells": cells, "interval": between})
     return rows
 
@@ -108,7 +122,7 @@ def difference_rows(facts: ReportFacts) -> list[dict[str, Any]]:
 def reading(row: pd.Series) -> str:
     """What an interval of a difference says."""
     if not math.isfinite(row["low"]):
-        return "too few scenes to say"
+        return "too few scenes to say, or all alike"
     if row["high"] < 0:
         return "planner is better"
     return "planner is worse" if row["low"] > 0 else "no clear difference"

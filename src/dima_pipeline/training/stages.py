@@ -246,7 +246,7 @@ def _read_facts(model_dir: Path) -> dict[str, Any]:
 
 
 def training_log(specs: Sequence[StageSpec]) -> pd.DataFrame:
-    """``contracts.tables.TrainingLog`` of finished stages; terms of skipped steps that are not finite are left out."""
+    """``result_tables.TrainingLog`` of finished stages; terms of skipped steps that are not finite are left out."""
     rows = [
         (spec.stage, line["step"], term, value)
         for spec in specs

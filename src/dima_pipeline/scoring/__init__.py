@@ -1,0 +1,1 @@
+"""What open-loop planning numbers mean: protocols, footprints, horizons and intervals, in numpy and nothing else."""
