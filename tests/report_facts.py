@@ -168,6 +168,13 @@ def _fleet() -> SceneTables:
     return make_fleet(num_scenes=10, num_samples=6, num_train=2)
 
 
+def make_overlap(*num_near: int) -> pd.DataFrame:
+    """Held-out keyframes where training drove, of 24 in each place."""
+    places = ["boston-seaport", "singapore-onenorth"]
+    keys = {"split": "val", "location": places[: len(num_near)], "radius_m": 5.0, "num_keyframes": 24}
+    return contracts.GeographicOverlap.validate(pd.DataFrame({**keys, "num_near": num_near}))
+
+
 def make_facts(**changes: Any) -> ReportFacts:
     """A complete run without pictures."""
     fleet = _fleet()
@@ -181,6 +188,7 @@ def make_facts(**changes: Any) -> ReportFacts:
         scenes=fleet.scenes,
         samples=fleet.samples,
         slice_members=make_members(),
+        overlap=make_overlap(0, 3),
         summaries=make_summaries(),
         differences=make_differences(),
         vqa_scores=make_answers(),

@@ -9,11 +9,13 @@ from types import ModuleType
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from dima_pipeline.contracts import tables as contracts
 from dima_pipeline.contracts.frames import CAMERAS
 from dima_pipeline.curation.config import IngestionConfig
 from dima_pipeline.curation.ingest import IngestionProgress, ingest, scene_images
+from dima_pipeline.curation.vad_infos import read_infos
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
 from dima_pipeline.storage.image_shards import ImageShards
@@ -31,7 +33,8 @@ def config(**options: object) -> IngestionConfig:
 
 def test_a_whole_root_becomes_tables_and_shards_that_read_back(root: Path, tmp_path: Path) -> None:
     seen: list[IngestionProgress] = []
-    tables, directory = ingest(config(), root, tmp_path, seen.append)
+    made = ingest(config(), root, tmp_path, seen.append)
+    tables, directory = made.tables, made.shards
     assert tables.scenes.set_index("name")["split"].to_dict() == {"scene-0061": "train", "scene-0103": "val"}
     assert len(tables.samples) == 20 and tables.samples["sample_token"].is_unique
     contracts.Samples.validate(tables.samples)
@@ -58,7 +61,8 @@ def test_without_images_nothing_is_done_and_the_first_one_is_named(own_root: Pat
 
 def test_dropped_images_are_black_and_not_valid(own_root: Path, tmp_path: Path) -> None:
     (own_root / "samples" / "CAM_BACK" / "scene-0061-3.jpg").unlink()
-    tables, directory = ingest(config(missing_images="drop"), own_root, tmp_path)
+    made = ingest(config(missing_images="drop"), own_root, tmp_path)
+    tables, directory = made.tables, made.shards
     assert verify(directory)["image_sources"] == {"recorded": 119, "rendered": 0, "missing": 1}
     batch = SceneReader(tables.samples, ImageShards(directory)).batch(["scene-0061-3"])
     back = CAMERAS.index("CAM_BACK")
@@ -88,7 +92,8 @@ def test_missing_images_are_drawn_from_the_log_when_asked(
     replay.ReplayRenderer = Painter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "dima_pipeline.curation.replay", replay)
     (own_root / "samples" / "CAM_BACK" / "scene-0061-3.jpg").unlink()
-    tables, directory = ingest(config(missing_images="render"), own_root, tmp_path)
+    made = ingest(config(missing_images="render"), own_root, tmp_path)
+    tables, directory = made.tables, made.shards
     sample = tables.samples.set_index("sample_token").loc["scene-0061-3"]
     assert (sample["cam_back_source"], sample["cam_front_source"]) == ("rendered", "recorded")
     image = ImageShards(directory).read("scene-0061-3")[CAMERAS.index("CAM_BACK")]
@@ -106,17 +111,55 @@ def test_a_damaged_image_leaves_no_shards_behind(own_root: Path, tmp_path: Path)
 
 def test_chosen_scenes_alone_are_read(own_root: Path, tmp_path: Path) -> None:
     (own_root / "samples" / "CAM_BACK" / "scene-0061-3.jpg").unlink()
-    tables, _ = ingest(config(scenes=["scene-0103"]), own_root, tmp_path)
+    tables = ingest(config(scenes=["scene-0103"]), own_root, tmp_path).tables
     assert tables.scenes["name"].tolist() == ["scene-0103"] and set(tables.samples["scene_token"]) == {
         "token-scene-0103"
     }
-    tables, _ = ingest(config(max_scenes=1, missing_images="drop"), own_root, tmp_path)
+    tables = ingest(config(max_scenes=1, missing_images="drop"), own_root, tmp_path).tables
     assert tables.scenes["name"].tolist() == ["scene-0061"]
 
 
 def test_own_held_out_scenes_come_before_the_official_lists(root: Path, tmp_path: Path) -> None:
-    tables, _ = ingest(config(val_scenes=["scene-0061"], scenes=["scene-0061"]), root, tmp_path)
+    tables = ingest(config(val_scenes=["scene-0061"], scenes=["scene-0061"]), root, tmp_path).tables
     assert tables.scenes["split"].tolist() == ["val"]
+
+
+def test_own_splits_from_a_file_are_followed_and_official_lists_are_not_asked(root: Path, tmp_path: Path) -> None:
+    path = tmp_path / "splits.json"
+    path.write_text('{"train": ["scene-0103"], "val": ["scene-0061"]}')
+    tables = ingest(config(splits_file=str(path)), root, tmp_path / "staging").tables
+    assert tables.scenes.set_index("name")["split"].to_dict() == {"scene-0061": "val", "scene-0103": "train"}
+    path.write_text('{"train": ["scene-0103"]}')
+    with pytest.raises(ValueError, match=r"no list of .*splits.json names scene scene-0061"):
+        ingest(config(splits_file=str(path)), root, tmp_path / "staging")
+
+
+def test_a_held_out_scene_that_is_a_copy_of_a_training_scene_is_refused(own_root: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for camera in CAMERAS:
+        for index in range(10):
+            picture = Image.fromarray(rng.integers(0, 255, (9, 16, 3), np.uint8)).resize((160, 90))
+            for scene in ("scene-0061", "scene-0103"):
+                picture.save(own_root / "samples" / camera / f"{scene}-{index}.jpg", quality=95)
+    with pytest.raises(ValueError, match=r"scene-0061.*scene-0103|scene-0103.*scene-0061"):
+        ingest(config(val_scenes=["scene-0103"]), own_root, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert len(ingest(config(), own_root, tmp_path).tables.scenes) == 2, "official splits cannot be mended here"
+
+
+def test_the_fields_of_vads_converter_are_written_when_asked_for(root: Path, tmp_path: Path) -> None:
+    made = ingest(config(vad_infos="none"), root, tmp_path)
+    assert verify(made.vad_infos)["compat"] == "none"
+    infos = read_infos(made.vad_infos / "scene-0061.npz").infos()
+    assert [info["token"] for info in infos] == [f"scene-0061-{index}" for index in range(10)]
+    with_faults = ingest(config(vad_infos="vad"), root, tmp_path / "vad").vad_infos
+    assert verify(with_faults)["compat"] == "vad" and verify(with_faults)["files"] != verify(made.vad_infos)["files"]
+    assert verify(ingest(config(), root, tmp_path / "off").vad_infos)["files"] == {}
+
+
+def test_places_that_were_trained_on_are_counted(root: Path, tmp_path: Path) -> None:
+    overlap = contracts.GeographicOverlap.validate(ingest(config(), root, tmp_path).overlap)
+    assert overlap["num_keyframes"].sum() == 10 and set(overlap["split"]) == {"val"}
 
 
 def test_mistaken_scene_names_and_roots_are_refused(root: Path, tmp_path: Path) -> None:
@@ -129,8 +172,8 @@ def test_mistaken_scene_names_and_roots_are_refused(root: Path, tmp_path: Path) 
 
 
 def test_two_runs_write_the_same_bytes(root: Path, tmp_path: Path) -> None:
-    first = verify(ingest(config(), root, tmp_path / "a")[1])
-    second = verify(ingest(config(), root, tmp_path / "b")[1])
+    first = verify(ingest(config(), root, tmp_path / "a").shards)
+    second = verify(ingest(config(), root, tmp_path / "b").shards)
     assert first == second
 
 
@@ -155,7 +198,8 @@ from pathlib import Path
 from dima_pipeline.curation.config import IngestionConfig
 from dima_pipeline.curation.ingest import ingest
 spec = {"name": "nuscenes", "version": "v1.0-mini"}
-tables, directory = ingest(IngestionConfig(dataset=spec), Path(sys.argv[1]), Path(sys.argv[2]))
+made = ingest(IngestionConfig(dataset=spec), Path(sys.argv[1]), Path(sys.argv[2]))
+tables, directory = made.tables, made.shards
 assert len(tables.samples) == 20 and (directory / "manifest.json").is_file()
 """
 
@@ -170,9 +214,8 @@ def test_ingestion_runs_without_torch(tmp_path: Path) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no recordings at {SHARED}: set DIMA_SHARED_DATA")
 def test_real_keyframes_with_all_their_images_are_ingested(tmp_path: Path) -> None:
     spec = {"name": "nuscenes", "version": "v1.0-keyframes", "require_maps": False, "reference_channel": "CAM_FRONT"}
-    tables, directory = ingest(
-        config(dataset=spec, missing_images="drop"), SHARED / "nuscenes-keyframes", tmp_path / "keyframes"
-    )
+    made = ingest(config(dataset=spec, missing_images="drop"), SHARED / "nuscenes-keyframes", tmp_path / "keyframes")
+    tables, directory = made.tables, made.shards
     assert verify(directory)["image_sources"] == {"recorded": 60, "rendered": 0, "missing": 0}
     assert all(ImageShards(directory).read(token).std() > 10 for token in tables.samples["sample_token"])
 

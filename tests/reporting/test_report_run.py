@@ -9,7 +9,7 @@ from dima_pipeline import pipelines
 from dima_pipeline.reporting import commands, run
 from dima_pipeline.reporting.config import ReportConfig
 from dima_pipeline.reporting.wording import interval, listed, many, number, percent, quantity, short, signed
-from report_facts import make_bare_facts, make_facts
+from report_facts import make_bare_facts, make_facts, make_overlap
 
 OWN = ReportConfig(dataset="my fleet", data_dir="data/fleet", generates_world=False)
 
@@ -131,3 +131,12 @@ def test_words_and_numbers_are_written_as_people_do():
     )
     assert (quantity("speed_mps"), quantity("num_agents"), quantity("m")) == ("speed, m/s", "num agents", "m")
     assert interval(float("nan"), 1.0) == "–"
+
+
+def test_places_that_training_knows_are_named_and_none_is_said_plainly():
+    assert run.overlap_in_words(make_overlap(0, 3)) == (
+        "Of 48 keyframes of “val” 3 were recorded within 5 m of a training keyframe (singapore-onenorth 12\u00a0%)."
+    )
+    none = "None of the 24 keyframes of “val” was recorded within 5 m of a training keyframe."
+    assert run.overlap_in_words(make_overlap(0)) == none
+    assert run.overlap_in_words(make_overlap(0).iloc[:0]) == ""

@@ -86,15 +86,16 @@ def measure_data(project: Project, folder: Path) -> Facts:
         dataroot = project.dataroot()
         config = _on_few_scenes(project.parameters["ingestion"], dataroot)
     ticks = Ticks()
-    tables, shards = ingest(config, dataroot, folder, ticks)
+    made = ingest(config, dataroot, folder, ticks)
+    tables = made.tables
     facts["ingestion"] = ticks.facts()
-    shards.rename(folder / "shards")
+    made.shards.rename(folder / "shards")
     started_s = time.perf_counter()
-    made = annotate(project.parameters["annotation"], tables)
+    pairs, edits, _ = annotate(project.parameters["annotation"], tables)
     num_scenes = len(tables.scenes)
     facts["annotation"] = {"each_s": (time.perf_counter() - started_s) / num_scenes, "fixed_s": 0.0}
     everything = TrainingTables(
-        **{field.name: getattr(tables, field.name) for field in fields(tables)}, vqa_pairs=made[0], scene_edits=made[1]
+        **{field.name: getattr(tables, field.name) for field in fields(tables)}, vqa_pairs=pairs, scene_edits=edits
     )
     everything.write(folder / "tables")
     frames = [getattr(everything, field.name) for field in fields(everything)]

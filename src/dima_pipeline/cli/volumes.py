@@ -73,11 +73,10 @@ def recorded_splits(config: IngestionConfig, dataroot: Path) -> dict[str, str]:
     Reads ``scene.json`` alone, which is small.
     """
     from dima_pipeline.curation.ingest import select_scenes
-    from dima_pipeline.curation.splits import assign_splits
+    from dima_pipeline.curation.splits import configured_splits
 
-    version = config.dataset.version
-    names = select_scenes(config, list(_recorded_lengths(dataroot / version)))
-    return assign_splits(names, version, config.val_scenes)
+    recorded = list(_recorded_lengths(dataroot / config.dataset.version))
+    return configured_splits(config, select_scenes(config, recorded), recorded)
 
 
 def recorded_volume(config: IngestionConfig, dataroot: Path, split: str) -> Volume:

@@ -174,6 +174,17 @@ class MapElements(Table):
         return values.map(lambda points: len(points) == 2 * NUM_POLYLINE_POINTS)
 
 
+class GeographicOverlap(Table):
+    """One row per held-out split and location: keyframes in places that were trained on."""
+
+    split: Series[str] = pa.Field(isin=SPLITS[1:])
+    location: Series[str]
+    radius_m: Series[float] = pa.Field(gt=0)
+    num_keyframes: Series[int] = pa.Field(ge=1)
+    num_near: Series[int] = pa.Field(ge=0)
+    """Within ``radius_m`` of a training keyframe."""
+
+
 class VqaPairs(Table):
     """One row per question."""
 

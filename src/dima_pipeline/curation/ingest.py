@@ -1,6 +1,7 @@
 """From a recording to the project's tables and image shards, scene by scene: the only door into the project.
 
 Tables are made before pictures are opened, and with ``missing_images: error`` every file is looked for before either.
+Splits that share scenes, logs or frames are refused here, so that nothing behind this door has to ask.
 """
 
 import shutil
@@ -15,12 +16,22 @@ import pandas as pd
 
 from dima_pipeline.contracts.frames import CAMERAS, IMAGE_SOURCES
 from dima_pipeline.curation.config import IngestionConfig
-from dima_pipeline.curation.splits import assign_splits, check_leakage
+from dima_pipeline.curation.geography import geographic_overlap
+from dima_pipeline.curation.near_duplicates import (
+    FrameHashes,
+    check_near_duplicates,
+    concatenate_hashes,
+    find_near_duplicates,
+    hash_frames,
+)
+from dima_pipeline.curation.splits import check_leakage, configured_splits, split_version
+from dima_pipeline.curation.vad_infos import vad_infos, write_infos
 from dima_pipeline.datasets import DATASETS, Dataset, SceneTables
 from dima_pipeline.plugins import unknown
 from dima_pipeline.storage.image_shards import ImageShardWriter
+from dima_pipeline.storage.manifest import write_manifest
 
-SHARDS = "images"
+SHARDS, INFOS = "images", "vad_infos"
 
 
 @dataclass(frozen=True)
@@ -32,6 +43,19 @@ class IngestionProgress:
     num_total: int
     image_sources: dict[str, int]
     """Images so far by source: recorded, rendered, missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What ingestion makes; the directories are finished, below its staging folder, for the caller to publish."""
+
+    tables: SceneTables
+    shards: Path
+    """``storage.image_shards``."""
+    vad_infos: Path
+    """A file a scene (``curation.vad_infos``); none where they are switched off."""
+    overlap: pd.DataFrame
+    """``contracts.tables.GeographicOverlap``."""
 
 
 class Renderer(Protocol):
@@ -49,29 +73,55 @@ def ingest(
     dataroot: Path | None,
     staging: Path,
     progress: Callable[[IngestionProgress], None] = lambda _: None,
-) -> tuple[SceneTables, Path]:
-    """Read the configured scenes of ``dataroot``; returns their tables and the finished shard directory below
-    ``staging``, which the caller publishes.
+) -> Ingested:
+    """Read the configured scenes of ``dataroot``.
 
     Raises ``ValueError`` for a wrong root, a broken recording, missing images (unless ``missing_images`` allows them)
-    or a leaking split. The shard directory is removed again on any error.
+    or splits that share scenes, logs or frames. Nothing is left in ``staging`` on any error.
     """
     if dataroot is None:
         raise ValueError("no dataroot: set DIMA_DATAROOT to the folder where the recordings are unpacked")
     dataset: Dataset = DATASETS.build(config.dataset, dataroot=Path(dataroot))
     names = select_scenes(config, dataset.scene_names())
+    splits = configured_splits(config, names, dataset.scene_names())
     if config.missing_images == "error":
         check_images(dataset, names)
     tables = {name: dataset.tables(name) for name in names}
-    scenes = _with_splits(pd.concat([table.scenes for table in tables.values()], ignore_index=True), config)
-    directory = staging / SHARDS
-    shutil.rmtree(directory, ignore_errors=True)
-    try:
-        tables = _write_shards(config, dataset, tables, directory, progress)
-    except BaseException:
+    scenes = pd.concat([table.scenes for table in tables.values()], ignore_index=True)
+    scenes = scenes.assign(split=scenes["name"].map(splits))
+    check_leakage(scenes, split_version(config))
+    shards, infos = staging / SHARDS, staging / INFOS
+    for directory in (shards, infos):
         shutil.rmtree(directory, ignore_errors=True)
+    try:
+        tables, hashes = _write_shards(config, dataset, tables, shards, progress)
+        whole = replace(concatenate(list(tables.values())), scenes=scenes)
+        found = find_near_duplicates(whole.samples, scenes, hashes)
+        check_near_duplicates(found, split_version(config))
+        write_vad_infos(config, dataset, Path(dataroot), infos, names)
+    except BaseException:
+        for directory in (shards, infos):
+            shutil.rmtree(directory, ignore_errors=True)
         raise
-    return replace(concatenate(list(tables.values())), scenes=scenes), directory
+    overlap = geographic_overlap(whole.samples, scenes, config.overlap_radius_m)
+    return Ingested(tables=whole, shards=shards, vad_infos=infos, overlap=overlap)
+
+
+def write_vad_infos(
+    config: IngestionConfig, dataset: Dataset, dataroot: Path, directory: Path, names: Sequence[str]
+) -> None:
+    """A finished directory with the infos of VAD's converter for each scene, or with none where they are switched off.
+
+    Raises ``ValueError`` where the data set has no records in the nuScenes format, or a scene no LIDAR_TOP.
+    """
+    directory.mkdir(parents=True)
+    if config.vad_infos != "off":
+        records = getattr(dataset, "records", None)
+        if records is None:
+            raise ValueError("only recordings in the nuScenes format have VAD's infos: set vad_infos to 'off'")
+        for name in names:
+            write_infos(vad_infos(records(name), name, dataroot, compat=config.vad_infos), directory / f"{name}.npz")
+    write_manifest(directory, kind="vad_infos", compat=config.vad_infos)
 
 
 def select_scenes(config: IngestionConfig, names: Sequence[str]) -> list[str]:
@@ -96,37 +146,32 @@ def check_images(dataset: Dataset, names: Sequence[str]) -> None:
         )
 
 
-def _with_splits(scenes: pd.DataFrame, config: IngestionConfig) -> pd.DataFrame:
-    version = getattr(config.dataset, "version", "")
-    splits = assign_splits(list(scenes["name"]), version, config.val_scenes)
-    scenes = scenes.assign(split=scenes["name"].map(splits))
-    check_leakage(scenes, version if not config.val_scenes else "")
-    return scenes
-
-
 def _write_shards(
     config: IngestionConfig,
     dataset: Dataset,
     tables: dict[str, SceneTables],
     directory: Path,
     progress: Callable[[IngestionProgress], None],
-) -> dict[str, SceneTables]:
+) -> tuple[dict[str, SceneTables], FrameHashes]:
+    """Tables with the source of each image, and the hashes of all images in the order of their keyframes."""
     renderer = _renderer(config, dataset)
     writer = ImageShardWriter(directory, image_size=config.image_size)
     finished: dict[str, SceneTables] = {}
+    hashes = []
     sources: Counter[str] = Counter(dict.fromkeys(IMAGE_SOURCES, 0))
     try:
         for name, scene in tables.items():
             images, samples = scene_images(dataset, scene, config.image_size, renderer)
             writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), images)
             finished[name] = replace(scene, samples=samples)
+            hashes.append(hash_frames(images))
             sources.update(image_sources(samples))
             progress(IngestionProgress(name, len(finished), len(tables), dict(sources)))
     finally:
         if renderer is not None:
             renderer.close()
     writer.finish(image_sources=dict(sources), unmapped_categories=dict(sorted(dataset.unmapped.items())))
-    return finished
+    return finished, concatenate_hashes(hashes)
 
 
 def _renderer(config: IngestionConfig, dataset: Dataset) -> Renderer | None:

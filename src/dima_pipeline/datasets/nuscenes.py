@@ -14,9 +14,10 @@ from PIL import Image
 from dima_pipeline.contracts.frames import CAMERAS, MAP_KINDS
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.datasets._nuscenes_can import CanBus, read_can_bus
-from dima_pipeline.datasets._nuscenes_check import Records, read_records
+from dima_pipeline.datasets._nuscenes_check import Records, Row
 from dima_pipeline.datasets._nuscenes_map import Area, Line, TownMap, read_layers
 from dima_pipeline.datasets._nuscenes_route import LaneGraph, command_on_route, look_ahead_m
+from dima_pipeline.datasets._nuscenes_store import RecordStore
 from dima_pipeline.datasets._nuscenes_tables import (
     SceneFrames,
     camera_columns,
@@ -56,38 +57,41 @@ class NuScenesDataset:
         self.dataroot = Path(dataroot)
         self.unmapped: Counter[str] = Counter()
         """Boxes left out of ``agents`` in the scenes read so far, by category name."""
-        self._records: Records = read_records(_version_folder(self.dataroot, config.version), config.reference_channel)
+        self._store = RecordStore.open(_version_folder(self.dataroot, config.version), config.reference_channel)
         self._towns: dict[str, tuple[TownMap, LaneGraph] | None] = {}
         if config.require_maps:
             self._check_maps()
 
     def scene_names(self) -> list[str]:
         """Names of all scenes, in the order of ``scene.json``."""
-        return list(self._records.scenes)
+        return self._store.scene_names()
 
     def camera_files(self, scene_name: str) -> list[Path]:
         """Paths of all camera files of a scene, keyframe by keyframe in the order of ``CAMERAS``."""
-        self._check_scene(scene_name)
-        tokens = [sample["token"] for sample in self._records.scene_samples(scene_name)]
-        rows = self._records.sensor_rows
+        records = self.records(scene_name)
+        tokens = [sample["token"] for sample in records.scene_samples(scene_name)]
+        rows = records.sensor_rows
         return [self.dataroot / rows[token][camera]["filename"] for token in tokens for camera in CAMERAS]
 
     def tables(self, scene_name: str) -> SceneTables:
         """The tables of one scene, with split ``train``; ``curation.splits`` knows the official ones."""
-        self._check_scene(scene_name)
-        records = self._records
+        records = self.records(scene_name)
         frames = scene_frames(records, scene_name, self.config.reference_channel)
         boxes = scene_agents(records, frames)
         self.unmapped.update(boxes.unmapped)
         paths = ego_paths(frames)
         return SceneTables(
-            scenes=self._scene_row(frames),
-            samples=self._samples(frames, paths),
+            scenes=self._scene_row(records.scenes[scene_name], frames),
+            samples=self._samples(records, frames, paths),
             agents=boxes.agents,
             ego_paths=paths,
             agent_futures=boxes.futures,
             map_elements=self._map_elements(frames),
         )
+
+    def records(self, scene_name: str) -> Records:
+        """The rows of one scene's tables as they are recorded."""
+        return self._store.records(scene_name)
 
     def images(self, sample: pd.Series, image_size: tuple[int, int] | None = None) -> dict[str, np.ndarray | None]:
         """Images of a row of ``samples`` by camera, uint8 (H, W, 3) RGB; None where the file is missing.
@@ -110,15 +114,11 @@ class NuScenesDataset:
         town = self._town(location)
         return ([], []) if town is None else town[0].ground(np.asarray(center_xy, float), radius_m)
 
-    def _check_scene(self, scene_name: str) -> None:
-        if scene_name not in self._records.scenes:
-            raise ValueError(unknown("scene", scene_name, self.scene_names(), where=str(self._records.directory)))
-
     def _map_path(self, location: str) -> Path:
         return self.dataroot / "maps" / "expansion" / f"{location}.json"
 
     def _check_maps(self) -> None:
-        for location in sorted({self._records.location(name) for name in self.scene_names()}):
+        for location in sorted({self._store.location(name) for name in self.scene_names()}):
             if not self._map_path(location).is_file():
                 raise ValueError(
                     f"{self._map_path(location)} is missing: unpack the map expansion (1.3 or later) into the "
@@ -134,13 +134,12 @@ class NuScenesDataset:
                 self._towns[location] = TownMap(layers), LaneGraph(layers.lanes, layers.outgoing)
         return self._towns[location]
 
-    def _scene_row(self, frames: SceneFrames) -> pd.DataFrame:
-        scene = self._records.scenes[frames.name]
+    def _scene_row(self, scene: Row, frames: SceneFrames) -> pd.DataFrame:
         row = {
             "scene_token": frames.token,
             "name": frames.name,
             "log_token": scene["log_token"],
-            "location": self._records.location(frames.name),
+            "location": self._store.location(frames.name),
             "description": scene.get("description", ""),
             "split": "train",
             "num_samples": len(frames.samples),
@@ -149,7 +148,7 @@ class NuScenesDataset:
         }
         return pd.DataFrame([row])
 
-    def _samples(self, frames: SceneFrames, paths: pd.DataFrame) -> pd.DataFrame:
+    def _samples(self, records: Records, frames: SceneFrames, paths: pd.DataFrame) -> pd.DataFrame:
         can = read_can_bus(self.dataroot, frames.name, frames.times_us)
         pose_names = ("ego_x_m", "ego_y_m", "ego_z_m", "ego_qw", "ego_qx", "ego_qy", "ego_qz")
         motion_names = ("speed_mps", "acceleration_mps2", "yaw_rate_radps", "steering_rad")
@@ -164,13 +163,13 @@ class NuScenesDataset:
             **dict(zip(motion_names, can.motion.T, strict=True)),
             "command_driven": driven_commands(paths, len(frames.samples)),
             "command_route": self._route_commands(frames, can),
-            **camera_columns(self._records, frames, self.dataroot),
+            **camera_columns(records, frames, self.dataroot),
         }
         return pd.DataFrame(columns)
 
     def _route_commands(self, frames: SceneFrames, can: CanBus) -> list[str]:
         """Along the planned route where there is one and the ego is on it, else along the lane graph."""
-        town = self._town(self._records.location(frames.name))
+        town = self._town(self._store.location(frames.name))
         commands = []
         for pose, speed_mps in zip(planar_poses(frames), speeds(frames, can.motion[:, 0]), strict=True):
             distance_m = look_ahead_m(speed_mps)
@@ -181,7 +180,7 @@ class NuScenesDataset:
         return commands
 
     def _map_elements(self, frames: SceneFrames) -> pd.DataFrame:
-        town = self._town(self._records.location(frames.name))
+        town = self._town(self._store.location(frames.name))
         tokens: list[str] = []
         kinds: list[str] = []
         points: list[np.ndarray] = []

@@ -20,6 +20,8 @@ class ReportFacts:
     scenes: pd.DataFrame
     samples: pd.DataFrame
     slice_members: pd.DataFrame
+    overlap: pd.DataFrame
+    """``GeographicOverlap``."""
     summaries: pd.DataFrame
     """``ScoreSummaries``."""
     differences: pd.DataFrame

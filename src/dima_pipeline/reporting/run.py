@@ -69,6 +69,22 @@ def opening(facts: ReportFacts) -> str:
     )
 
 
+def overlap_in_words(overlap: pd.DataFrame) -> str:
+    """One sentence a held-out split: how many of its keyframes (``GeographicOverlap``) are where training drove."""
+    return " ".join(_split_in_words(str(split), rows) for split, rows in overlap.groupby("split"))
+
+
+def _split_in_words(split: str, rows: pd.DataFrame) -> str:
+    num_near, num_keyframes = int(rows["num_near"].sum()), int(rows["num_keyframes"].sum())
+    where = f"within {rows['radius_m'].iloc[0]:g} m of a training keyframe"
+    if not num_near:
+        return f"None of the {many(num_keyframes, 'keyframe')} of “{split}” was recorded {where}."
+    near = rows[rows["num_near"] > 0]
+    shares = [percent(share, 0) for share in near["num_near"] / near["num_keyframes"]]
+    places = listed([f"{place} {share}" for place, share in zip(near["location"], shares, strict=True)])
+    return f"Of {many(num_keyframes, 'keyframe')} of “{split}” {num_near:,} were recorded {where} ({places})."
+
+
 def models_in_words(facts: ReportFacts) -> str:
     """Which planner learned from which teacher."""
     teacher = facts.training["teacher"]

@@ -8,13 +8,14 @@ from dima_pipeline.storage.runtime import RuntimeConfig
 
 
 def ingest_recordings(dataroot: Path, config: IngestionConfig, runtime: RuntimeConfig) -> tuple[Any, ...]:
-    """Tables (in the order of ``datasets.SceneTables``) and image shards of a dataroot."""
+    """Tables (in the order of ``datasets.SceneTables``), image shards, VAD's infos and geographic overlap."""
     from dima_pipeline.curation.ingest import ingest
     from dima_pipeline.pipelines.progress import progress
 
     with progress("Ingesting scenes") as report:
         staging = runtime.staging("ingestion")
-        tables, shards = ingest(config, dataroot, staging, lambda now: report(now.num_done, now.num_total))
+        made = ingest(config, dataroot, staging, lambda now: report(now.num_done, now.num_total))
+    tables = made.tables
     return (
         tables.scenes,
         tables.samples,
@@ -22,5 +23,7 @@ def ingest_recordings(dataroot: Path, config: IngestionConfig, runtime: RuntimeC
         tables.ego_paths,
         tables.agent_futures,
         tables.map_elements,
-        shards,
+        made.shards,
+        made.vad_infos,
+        made.overlap,
     )

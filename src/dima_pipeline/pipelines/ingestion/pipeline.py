@@ -15,7 +15,7 @@ def create_pipeline() -> Pipeline:
             node(
                 ingest_recordings,
                 ["dataroot", "params:ingestion", "params:runtime"],
-                [*TABLES, "image_shards"],
+                [*TABLES, "image_shards", "vad_infos", "geographic_overlap"],
                 name="ingest_recordings",
             )
         ]
