@@ -241,6 +241,17 @@ def test_data_is_measured_by_making_it(tmp_path, monkeypatch):
     assert facts["frames_bytes"] > 0
 
 
+def test_large_images_are_kept_as_jpeg_and_take_a_share_of_their_pixels():
+    parameters, measured = hand_typed()
+    sizes = {}
+    for encoding in ("raw", "jpeg"):
+        changed = {**parameters, "ingestion": recordings(image_height=10, image_width=20, image_encoding=encoding)}
+        lines = volumes.disk_lines(Volume(2, 40, 20), changed, measured)
+        sizes[encoding] = next(line for line in lines if line.item == "image shards")
+    assert sizes["raw"].basis == "exact" and sizes["jpeg"].basis == "assumed"
+    assert sizes["jpeg"].value == pytest.approx(volumes.JPEG_SHARE * sizes["raw"].value)
+
+
 def test_a_measurement_that_fails_says_why(tmp_path, monkeypatch):
     monkeypatch.delenv("KEDRO_LOGGING_CONFIG", raising=False)  # a path in the project, which this folder is not
     somewhere = SimpleNamespace(environment="nowhere", root=tmp_path)

@@ -1,5 +1,6 @@
 """Ingestion end to end on the hand-made root: tables, shards, and what happens when pictures are missing."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -225,3 +226,21 @@ def test_mini_is_refused_for_its_missing_images_before_any_work(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"2,418 of 2,424 camera images"):
         ingest(config(), SHARED / "nuscenes-mini", tmp_path / "mini")
     assert not (tmp_path / "mini").exists()
+
+
+def test_shards_know_the_file_of_every_recorded_image(own_root: Path, tmp_path: Path) -> None:
+    (own_root / "samples" / "CAM_BACK" / "scene-0061-3.jpg").unlink()
+    shards = ingest(config(missing_images="drop"), own_root, tmp_path).shards
+    index = pd.read_parquet(shards / "index.parquet").set_index(["sample_token", "camera"])
+    row = index.loc[("scene-0061-3", "CAM_FRONT")]
+    path = own_root / row["source"]
+    assert path.name == "scene-0061-3.jpg" and row["source_bytes"] == path.stat().st_size
+    assert row["source_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert index.loc[("scene-0061-3", "CAM_BACK")][["source", "source_bytes", "source_sha256"]].isna().all()
+
+
+def test_images_are_kept_as_jpeg_when_asked(root: Path, tmp_path: Path) -> None:
+    raw, jpeg = (ingest(config(image_encoding=name), root, tmp_path / name).shards for name in ("raw", "jpeg"))
+    assert verify(jpeg)["encoding"] == "jpeg"
+    images = [ImageShards(shards).read("scene-0061-2").astype(int) for shards in (raw, jpeg)]
+    assert np.abs(images[0] - images[1]).mean() < 3

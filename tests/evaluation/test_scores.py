@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 
 from dima_pipeline.contracts import result_tables
+from dima_pipeline.contracts.frames import LIDAR_AHEAD_OF_EGO_M
 from dima_pipeline.evaluation.baselines import constant_velocity, go_straight
 from dima_pipeline.evaluation.config import EvaluationConfig
+from dima_pipeline.evaluation.driven import driven_scenes
 from dima_pipeline.evaluation.plans import plan_rows, split_samples
 from dima_pipeline.evaluation.scores import compare, headline, score, summarise
 from dima_pipeline.metrics import METRICS
@@ -137,11 +139,11 @@ def test_a_slice_counts_its_own_keyframes_scenes_and_events():
     row = mean_of(summaries, "go_straight", "1.0", subset="night")
     assert (row["num_samples"], row["num_scenes"], row["num_events"], row["too_few"]) == (3, 2, 2.0, True)
     np.testing.assert_allclose(row["mean"], (1 + 1 + 2) / 3)
-    enough = EvaluationConfig(min_samples=3, min_events=2, num_bootstrap=200)
+    enough = EvaluationConfig(min_samples=3, min_events=2, min_scenes=2, num_bootstrap=200)
     assert not mean_of(summarise(scores, tables.samples, members, enough), "go_straight", "1.0", subset="night")[
         "too_few"
     ]
-    events = EvaluationConfig(min_samples=3, min_events=3, num_bootstrap=200)
+    events = EvaluationConfig(min_samples=3, min_events=3, min_scenes=2, num_bootstrap=200)
     assert mean_of(summarise(scores, tables.samples, members, events), "go_straight", "1.0", subset="night")["too_few"]
 
 
@@ -188,3 +190,25 @@ def test_two_scenes_carry_no_interval_by_default():
     scores = score(go_straight(tables, "val"), tables, CONFIG.metrics)
     row = mean_of(summarise(scores, tables.samples, NO_SLICES, EvaluationConfig()), "go_straight", "3.0")
     assert row["num_scenes"] == 2 and np.isnan(row["low"]) and np.isfinite(row["mean"])
+
+
+def test_a_slice_of_too_few_scenes_is_marked_however_many_keyframes_it_has():
+    tables = make_fleet(num_scenes=4, num_samples=40, num_train=1)
+    scores = score(go_straight(tables, "val"), tables, CONFIG.metrics)
+    for floor, expected in ((3, False), (4, True)):
+        config = EvaluationConfig(min_scenes=floor, num_bootstrap=200)
+        row = mean_of(summarise(scores, tables.samples, NO_SLICES, config), "go_straight", "avg")
+        assert bool(row["too_few"]) is expected
+
+
+def test_vad_looks_at_where_the_lidar_is_which_a_turn_carries_round():
+    # The ego origin stays, the car turns left by 90 degrees: the LIDAR, 0.94 m ahead, goes there and back again.
+    turned = np.zeros((1, 6, 3))
+    turned[..., 2] = np.pi / 2
+    scenes = driven_scenes(as_tables(HandScene(straight(10, 0.0), speeds=[0.0] * 10)), ["scene-0001-001"])
+    values = {
+        name: METRICS.build(METRICS.parse({"name": "planning_l2", "protocol": name})).compute(turned, scenes).value[0]
+        for name in ("vad", "standardised")
+    }
+    np.testing.assert_allclose(values["vad"], LIDAR_AHEAD_OF_EGO_M * np.sqrt(2))
+    np.testing.assert_allclose(values["standardised"], 0.0)

@@ -153,6 +153,14 @@ def test_a_plan_that_crosses_the_edge_where_the_drive_does_is_forgiven_but_not_o
     assert score("off_road", drive(9.0), scenes)[2:5] == [1] * 3
 
 
+def test_a_plan_that_leaves_the_road_and_then_the_map_stays_in_the_denominator():
+    edges = (("boundary", [(-30, 4), (30, 4)]), ("boundary", [(-30, -4), (30, -4)]))
+    away = drive(8.0, [1, 4, 8, 12, 16, 20])
+    assert score("off_road", away, scene_with(drive(8.0), edges))[1:] == [1] * 5
+    lanes = (("centerline", [(-30, 0), (30, 0)]),)
+    assert score("off_lane", away, scene_with(drive(6.0), lanes))[2:] == [1] * 4
+
+
 def test_beyond_the_map_and_without_one_nothing_is_known():
     # At 10 m/s the front bumper leaves the 30 m after 2.65 s.
     edges = (("boundary", [(-30, 5), (30, 5)]),)

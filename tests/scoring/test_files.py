@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dima_pipeline.scoring.files import SHAPES, held, read_samples
+from dima_pipeline.scoring.files import SHAPES, read_samples
 from dima_pipeline.scoring.report import score_report
+from dima_pipeline.scoring.samples import held
 from score_files import EVERY_PROTOCOL, hand_arrays, in_ego_frame, save
 
 SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
@@ -153,7 +154,7 @@ VALUES = {
     "path in millimetres": (changed("pred", (0, 0, 1), 5e9), r"'pred' is 5000000000.0 at \[0, 0, 1\]: expected metres"),
     "no length": (changed("boxes", (1, 0, 0, 3), 0.0), r"'boxes' is 0.0 at \[1, 0, 0, 3\]: length and width"),
     "no width": (changed("boxes", (1, 0, 0, 4), -2.0), r"'boxes' is -2.0 at \[1, 0, 0, 4\]: length and width"),
-    "long as a street": (changed("boxes", (3, 5, 1, 3), 100.5), r"'boxes' is 100.5 at \[3, 5, 1, 3\]"),
+    "long as a street": (changed("boxes", (3, 3, 1, 3), 100.5), r"'boxes' is 100.5 at \[3, 3, 1, 3\]"),
     "half a mask": (changed("box_mask", (0, 1, 1), 0.5), r"'box_mask' is 0.5 at \[0, 1, 1\]: expected booleans or 0"),
     "nan mask": (changed("fut_mask", (2, 5), np.nan), r"'fut_mask' is nan at \[2, 5\]"),
     "kind 3": (changed("kind", (1, 0), 3), r"'kind' is 3.0 at \[1, 0\]: expected 0 vehicle, 1 pedestrian, 2 other"),
@@ -285,3 +286,21 @@ def test_an_array_with_a_changed_header_is_read_or_refused(tmp_path, data):
         read_samples(tmp_path / "f.npz", "lidar")
     except ValueError as error:
         assert str(error)
+
+
+def test_boxes_after_the_end_of_a_recording_may_be_anything(tmp_path):
+    boxes = hand_arrays()["boxes"]
+    boxes[3, 4:] = np.nan
+    samples = read_samples(save(tmp_path / "plans.npz", boxes=boxes), "lidar")
+    assert not samples.box_mask[3, 4:].any() and np.isfinite(samples.boxes).all()
+
+
+def test_a_car_that_turns_round_is_not_taken_for_another_frame(tmp_path):
+    # 4 m/s on a circle of 5 m: it leaves forward and comes back beside where it began.
+    angle = 4 / 5 * 0.5 * np.arange(1, 7)
+    path = np.stack([5 - 5 * np.cos(angle), 5 * np.sin(angle)], -1)[None]
+    one = {name: array[:1] for name, array in hand_arrays().items()}
+    file = save(tmp_path / "plans.npz", {**one, "gt": path, "pred": path})
+    assert len(read_samples(file, "lidar")) == 1
+    with pytest.raises(ValueError, match="sideways"):
+        read_samples(file, "ego")

@@ -93,7 +93,7 @@ def check_target(path: Path, source: Path) -> None:
     """Raises ``Refused`` where no JSON file can or should be put, before time is spent on what it would hold."""
     if path.resolve() == source.resolve():
         raise Refused(f"--json {path} would replace the file that is scored")
-    if path.exists() and not path.is_file():
+    if (path.exists() and not path.is_file()) or path.absolute().parts[1:2] in (("dev",), ("proc",)):
         raise Refused(f"--json {path} is no file")
     if not path.resolve().parent.is_dir():
         raise Refused(f"--json {path}: there is no folder {path.parent}")

@@ -16,9 +16,12 @@ from dima_pipeline.contracts.frames import CAMERAS
 from dima_pipeline.curation.config import IngestionConfig
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.storage.runtime import RuntimeConfig
+from dima_pipeline.storage.scene_images import ShardFormat
 from dima_pipeline.training.config import DistillationConfig, StageConfig
 
 NPY_HEADER_BYTES = 128
+JPEG_SHARE = 0.1
+"""Of the bytes of raw pixels, at quality 95 and 640 x 384 (``benchmarks/shards.py``)."""
 SECTION_S = {"report": 5.0, "drift": 15.0, "Ray starts": 10.0}
 """Read off the demo's runs: they grow little with the data."""
 TRAINER_START_S = 15.0
@@ -123,7 +126,11 @@ def disk_lines(volume: Volume, parameters: Mapping[str, Any], measured: Mapping[
     ingestion = parameters["ingestion"]
     height, width = ingestion.image_size
     how = f"{volume.num_samples} keyframes x {len(CAMERAS)} x {height} x {width} x 3"
-    yield Line("disk", "image shards", shard_bytes(volume, ingestion.image_size), "exact", how)
+    shards = shard_bytes(volume, ingestion.image_size)
+    if ShardFormat.choose(ingestion.image_size, ingestion.image_encoding).encoding == "raw":
+        yield Line("disk", "image shards", shards, "exact", how)
+    else:
+        yield Line("disk", "image shards", shards * JPEG_SHARE, "assumed", f"{how}, {JPEG_SHARE:.0%} of it as JPEG")
     tables = data["tables"]["bytes"] + (volume.num_scenes - data["num_scenes"]) * data["tables"]["each_bytes"]
     yield Line("disk", "tables", 2 * tables, "extrapolated", f"{per_scene}; and a copy for the workers")
     checkpoints = models = 0.0

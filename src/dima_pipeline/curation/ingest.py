@@ -6,7 +6,7 @@ Splits that share scenes, logs or frames are refused here, so that nothing behin
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Protocol
@@ -30,6 +30,7 @@ from dima_pipeline.datasets import DATASETS, Dataset, SceneTables
 from dima_pipeline.plugins import unknown
 from dima_pipeline.storage.image_shards import ImageShardWriter
 from dima_pipeline.storage.manifest import write_manifest
+from dima_pipeline.storage.scene_images import ImageSource, KeyframeImages
 
 SHARDS, INFOS = "images", "vad_infos"
 
@@ -94,7 +95,7 @@ def ingest(
     for directory in (shards, infos):
         shutil.rmtree(directory, ignore_errors=True)
     try:
-        tables, hashes = _write_shards(config, dataset, tables, shards, progress)
+        tables, hashes = _write_shards(config, dataset, tables, (Path(dataroot), shards), progress)
         whole = replace(concatenate(list(tables.values())), scenes=scenes)
         found = find_near_duplicates(whole.samples, scenes, hashes)
         check_near_duplicates(found, split_version(config))
@@ -115,10 +116,10 @@ def write_vad_infos(
     Raises ``ValueError`` where the data set has no records in the nuScenes format, or a scene no LIDAR_TOP.
     """
     directory.mkdir(parents=True)
-    if config.vad_infos != "off":
+    if config.vad_infos != "skip":
         records = getattr(dataset, "records", None)
         if records is None:
-            raise ValueError("only recordings in the nuScenes format have VAD's infos: set vad_infos to 'off'")
+            raise ValueError("only recordings in the nuScenes format have VAD's infos: set vad_infos to 'skip'")
         for name in names:
             write_infos(vad_infos(records(name), name, dataroot, compat=config.vad_infos), directory / f"{name}.npz")
     write_manifest(directory, kind="vad_infos", compat=config.vad_infos)
@@ -150,19 +151,22 @@ def _write_shards(
     config: IngestionConfig,
     dataset: Dataset,
     tables: dict[str, SceneTables],
-    directory: Path,
+    folders: tuple[Path, Path],
     progress: Callable[[IngestionProgress], None],
 ) -> tuple[dict[str, SceneTables], FrameHashes]:
-    """Tables with the source of each image, and the hashes of all images in the order of their keyframes."""
+    """Tables with the source of each image, and the hashes of all images in the order of their keyframes; ``folders``
+    are the dataroot and where the shards go."""
+    dataroot, directory = folders
     renderer = _renderer(config, dataset)
-    writer = ImageShardWriter(directory, image_size=config.image_size)
+    writer = ImageShardWriter(directory, config.image_size, config.image_encoding, config.jpeg_quality)
     finished: dict[str, SceneTables] = {}
     hashes = []
     sources: Counter[str] = Counter(dict.fromkeys(IMAGE_SOURCES, 0))
     try:
         for name, scene in tables.items():
             images, samples = scene_images(dataset, scene, config.image_size, renderer)
-            writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), images)
+            keyframes = map(KeyframeImages, images, image_files(samples, dataroot))
+            writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), keyframes)
             finished[name] = replace(scene, samples=samples)
             hashes.append(hash_frames(images))
             sources.update(image_sources(samples))
@@ -203,6 +207,16 @@ def scene_images(
                 images[row, column] = image
             sources[camera].append(source)
     return images, tables.samples.assign(**{f"{camera.lower()}_source": found for camera, found in sources.items()})
+
+
+def image_files(samples: pd.DataFrame, dataroot: Path) -> Iterator[list[ImageSource | None]]:
+    """The files of each keyframe's images in the order of ``CAMERAS``, with their digests; None where not recorded."""
+    names = [camera.lower() for camera in CAMERAS]
+    for _, sample in samples.iterrows():
+        yield [
+            ImageSource.of(dataroot, sample[f"{name}_file"]) if sample[f"{name}_source"] == "recorded" else None
+            for name in names
+        ]
 
 
 def image_sources(samples: pd.DataFrame) -> Counter[str]:

@@ -18,7 +18,7 @@ from dima_pipeline.evaluation.driven import driven_scenes
 from dima_pipeline.evaluation.plans import plan_array
 from dima_pipeline.metrics import METRICS, MetricValues
 from dima_pipeline.scoring.bootstrap import scene_interval, scene_sums
-from dima_pipeline.scoring.horizons import HORIZONS, horizon_columns, horizon_means
+from dima_pipeline.scoring.horizons import AVERAGED_STEPS, HORIZONS, horizon_columns, horizon_means
 
 DRIVEN = "driven"
 """Name of the driven path where it stands among planners."""
@@ -76,7 +76,7 @@ def summarise(
         for name, inside, num_events in _subsets(members, tokens):
             facts: dict[str, Any] = _over_scenes((columns[inside], counted[inside]), scene[inside], config)
             facts["low"] = np.maximum(facts["low"], 0.0)  # no metric is below 0, differences are
-            too_few = facts["num_samples"] < config.min_samples
+            too_few = (facts["num_samples"] < config.min_samples) | (facts["num_scenes"] < config.min_scenes)
             if name != ALL_SAMPLES:
                 too_few |= num_events < config.min_events
             subset = {"slice": name, "num_events": num_events, "too_few": too_few}
@@ -150,9 +150,9 @@ def _over_scenes(
 
 
 def _at_horizons(counts: Float[np.ndarray, "2T"]) -> np.ndarray:
-    """Counts of columns for all ``HORIZONS``: an average stands on as many as its latest step."""
-    last = counts[NUM_FUTURE_STEPS - 1]
-    return np.concatenate([counts[:NUM_FUTURE_STEPS], [last, last]]).astype(int)
+    """Counts of columns for all ``HORIZONS``: an average stands on as many as the least of its numbers."""
+    ruled, steps = counts[:NUM_FUTURE_STEPS], counts[NUM_FUTURE_STEPS:]
+    return np.concatenate([ruled, [ruled[AVERAGED_STEPS].min(), steps.min()]]).astype(int)
 
 
 def headline(summaries: pd.DataFrame) -> dict[str, float]:

@@ -40,11 +40,13 @@ class OffLane:
     def compute(self, plans: Float[np.ndarray, "N T 3"], scenes: DrivenScenes) -> MetricValues:
         """1 where the plan is in no lane and the drive is in one.
 
-        Valid where the ego is in a lane at t=0 and plan and drive have the lanes around them within the map.
+        Valid where the ego is in a lane at t=0 and the drive has the lanes around it within the map; a plan that leaves
+        the map alone counts by where it was last.
         """
         planned, driven = (_centres(motion) for motion in rolled_out(plans, scenes))
-        valid = self._is_known(driven, scenes) & self._is_known(planned, scenes)
-        is_off = self.is_off(planned, scenes) & ~self.is_off(driven, scenes) & valid
+        valid = self._is_known(driven, scenes)
+        off = _held(self.is_off(planned, scenes), self._is_inside(planned))
+        is_off = off & ~self.is_off(driven, scenes) & valid
         return MetricValues(value=is_off[:, 1:].astype(float), valid=valid[:, 1:])
 
     def compute_driven(self, scenes: DrivenScenes) -> MetricValues:
@@ -64,10 +66,20 @@ class OffLane:
 
     def _is_known(self, centres: Float[np.ndarray, "N P 2"], scenes: DrivenScenes) -> Bool[np.ndarray, "N P"]:
         """Steps (and t=0) that are scored, where all lanes within reach are on the map and the ego started in one."""
-        low, high = np.array(PERCEPTION_RANGE_M[:2]) + self._reach_m, np.array(PERCEPTION_RANGE_M[2:]) - self._reach_m
-        is_inside = ((centres >= low) & (centres <= high)).all(-1)
         starts_in_lane = ~self.is_off(centres[:, :1], scenes)
-        return np.pad(is_scored(scenes), ((0, 0), (1, 0)), constant_values=True) & is_inside & starts_in_lane
+        scored = np.pad(is_scored(scenes), ((0, 0), (1, 0)), constant_values=True)
+        return scored & self._is_inside(centres) & starts_in_lane
+
+    def _is_inside(self, centres: Float[np.ndarray, "N P 2"]) -> Bool[np.ndarray, "N P"]:
+        """Whether all lanes within reach are on the map."""
+        low, high = np.array(PERCEPTION_RANGE_M[:2]) + self._reach_m, np.array(PERCEPTION_RANGE_M[2:]) - self._reach_m
+        return ((centres >= low) & (centres <= high)).all(-1)
+
+
+def _held(flags: Bool[np.ndarray, "N P"], known: Bool[np.ndarray, "N P"]) -> Bool[np.ndarray, "N P"]:
+    """Flags, where they are not known as they were last; t=0 lies within the map."""
+    last = np.maximum.accumulate(np.where(known, np.arange(known.shape[1]), 0), 1)
+    return np.take_along_axis(flags, last, 1)
 
 
 def _centres(motion: Motion) -> Float[np.ndarray, "N P 2"]:

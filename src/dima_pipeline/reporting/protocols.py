@@ -12,7 +12,7 @@ from dima_pipeline.scoring.protocols import PROTOCOLS
 
 INCOMPLETE = {
     "drop_sample": "keyframe left out",
-    "count_as_zero": "step counts as 0 m",
+    "count_as_zero": "step counts as 0 m, no collision",
     "drop_step": "step left out",
 }
 RULES = {"at": "the value at that second", "mean": "the mean up to that second", "any": "any collision up to it"}

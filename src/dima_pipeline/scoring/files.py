@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy.lib.npyio import NpzFile
 
 from dima_pipeline.contracts.frames import LIDAR_AHEAD_OF_EGO_M, NUM_FUTURE_STEPS
-from dima_pipeline.scoring.samples import FORWARD_RAD, KINDS, Frame, OpenLoopSamples
+from dima_pipeline.scoring.samples import FORWARD_RAD, KINDS, Frame, OpenLoopSamples, held
 
 SHAPES: Final[dict[str, tuple[int | str, ...]]] = {
     "pred": ("N", NUM_FUTURE_STEPS, 2),
@@ -68,7 +68,8 @@ def read_samples(
     check_shapes(arrays)
     masks = {name: _mask(name, arrays[name]) for name in MASKS}
     numbers = {name: _numbers(name, arrays[name]) for name in SHAPES if name not in MASKS}
-    fut_mask, box_mask = masks["fut_mask"], masks["box_mask"]
+    fut_mask = masks["fut_mask"]
+    box_mask = masks["box_mask"] = masks["box_mask"] & fut_mask[..., None]
     for name, mask_name in (("pred", "fut_mask"), ("gt", "fut_mask"), ("boxes", "box_mask")):
         _check_values(name, numbers[name], mask_name, masks[mask_name])
     _check_sizes(numbers["boxes"], box_mask)
@@ -191,17 +192,11 @@ def _refuse(name: str, values: np.ndarray, is_wrong: np.ndarray, wanted: str) ->
         raise ValueError(f"array '{name}' is {values[index]} at [{where}]: {wanted}")
 
 
-def held(path: Float[np.ndarray, "N T 2"], known: Bool[np.ndarray, "N T"]) -> Float[np.ndarray, "N T 2"]:
-    """A path that stays where it was known last (the origin at first) while it is unknown: a gap does not turn it."""
-    steps = np.where(known, np.arange(1, known.shape[1] + 1), 0)
-    last = np.maximum.accumulate(steps, 1)[..., None]
-    return np.take_along_axis(np.concatenate([np.zeros_like(path[:, :1]), path], 1), last, 1)
-
-
 def check_direction(samples: OpenLoopSamples) -> None:
     """Raises ``ValueError`` where the driven paths lead sideways, or many of them backwards: it is another frame."""
-    end = samples.gt[:, -1]
-    end = end[np.hypot(*end.T) > MIN_PATH_M]
+    # The first place that is well away: a car leaves along its heading, however it turns later.
+    is_away = (np.linalg.norm(samples.gt, axis=-1) > MIN_PATH_M) & samples.fut_mask
+    end = samples.gt[np.arange(len(samples)), is_away.argmax(1)][is_away.any(1)]
     x, y = end.T
     forward, aside, axis = (y, x, "y") if samples.frame == "lidar" else (x, y, "x")
     is_sideways, is_backward = np.abs(aside) > np.abs(forward), forward < 0

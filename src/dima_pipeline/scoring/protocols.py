@@ -16,7 +16,7 @@ from dima_pipeline.plugins import unknown
 from dima_pipeline.scoring.footprints import CENTER_AHEAD_OF_LIDAR_M, exact_hits, tangent_boxes
 from dima_pipeline.scoring.horizons import HorizonRule
 from dima_pipeline.scoring.rasters import HalfMetreGrid, TenthMetreGrid
-from dima_pipeline.scoring.samples import FORWARD_RAD, KINDS, Frame, OpenLoopSamples
+from dima_pipeline.scoring.samples import FORWARD_RAD, KINDS, Frame, OpenLoopSamples, held
 from dima_pipeline.scoring.values import MetricValues
 
 CHUNK = 256
@@ -75,7 +75,7 @@ class Protocol:
         for part in samples.chunks(CHUNK):
             here = part.in_frame(self.frame) if self.frame else part
             counts = here.box_mask & np.isin(here.kind, kinds)[:, None] & here.fut_mask[..., None]
-            paths = here.pred, _held(here.gt, here.fut_mask)
+            paths = here.pred, held(here.gt, here.fut_mask)
             found.append(np.stack([self.hits(path, here, counts) for path in paths]))
         planned, driven = np.concatenate(found, 1) if found else np.zeros((2, *samples.fut_mask.shape), bool)
         return Collisions(planned=planned, driven=driven)
@@ -83,13 +83,6 @@ class Protocol:
     def _values(self, value: np.ndarray, samples: OpenLoopSamples) -> MetricValues:
         counted = self.counted(samples.fut_mask)
         return MetricValues(value=np.where(counted, value, 0.0).astype(float), valid=counted)
-
-
-def _held(path: Float[np.ndarray, "N T 2"], known: Bool[np.ndarray, "N T"]) -> Float[np.ndarray, "N T 2"]:
-    """A path that stays where it was last known: what stands at the other steps turns no box."""
-    last_known = np.maximum.accumulate(np.where(known, np.arange(1, known.shape[1] + 1), 0), 1)
-    from_origin = np.concatenate([np.zeros_like(path[:, :1]), path], 1)
-    return np.take_along_axis(from_origin, last_known[..., None], 1)
 
 
 def _exact(path: np.ndarray, samples: OpenLoopSamples, counts: np.ndarray) -> np.ndarray:

@@ -71,3 +71,10 @@ def _swapped(xy: Float[np.ndarray, "... 2"], to_lidar: bool) -> Float[np.ndarray
     """Axes of the ego frame to those of the LIDAR frame (right = -left), or back."""
     x, y = xy[..., 0], xy[..., 1]
     return np.stack([-y, x] if to_lidar else [y, -x], -1)
+
+
+def held(path: Float[np.ndarray, "N T 2"], known: Bool[np.ndarray, "N T"]) -> Float[np.ndarray, "N T 2"]:
+    """A path that stays where it was last known, at first at the origin: what stands at other steps turns no box."""
+    last_known = np.maximum.accumulate(np.where(known, np.arange(1, known.shape[1] + 1), 0), 1)
+    from_origin = np.concatenate([np.zeros_like(path[:, :1]), path], 1)
+    return np.take_along_axis(from_origin, last_known[..., None], 1)
