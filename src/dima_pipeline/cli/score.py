@@ -1,7 +1,6 @@
 """``dima score``: planned paths from one ``.npz`` file under published protocols; no data set, no GPU, numpy alone."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,13 +100,10 @@ def check_target(path: Path, source: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any], indent: int | None) -> None:
     """Write a file that is either the old one or the whole new one; raises ``Refused`` where it cannot be."""
-    target = path.resolve()
-    staged = target.with_name(f".{target.name}.{os.getpid()}")
+    from dima_pipeline.storage.manifest import write_durably
+
     text = json.dumps(content, indent=indent, allow_nan=False) + "\n"
     try:
-        staged.write_text(text)
-        staged.replace(target)
+        write_durably(path.resolve(), text.encode())
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        staged.unlink(missing_ok=True)

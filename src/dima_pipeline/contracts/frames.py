@@ -45,6 +45,9 @@ LIDAR_AHEAD_OF_EGO_M: Final = 0.943713
 EGO_CENTER_AHEAD_M: Final = LIDAR_AHEAD_OF_EGO_M + 0.5
 """Centre of the ego footprint ahead of the origin of the ego frame (0.5 m ahead of the LIDAR)."""
 
+MAIN_PROTOCOL: Final = "standardised"
+"""Whose scores pictures, plots and the report argue with; those of others stand beside."""
+
 IMAGE_SOURCES: Final = ("recorded", "rendered", "missing")
 VQA_CATEGORIES: Final = ("perception", "prediction", "planning", "behavior")
 SPLITS: Final = ("train", "val", "test")

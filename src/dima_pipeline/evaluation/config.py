@@ -4,11 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from dima_pipeline.contracts.frames import MAIN_PROTOCOL
 from dima_pipeline.metrics import METRICS, MetricSpec
 from dima_pipeline.plugins import config_dataclass
 
 Split = Literal["train", "val", "test"]
-ARGUED_WITH = "planning_l2", "standardised"
+ARGUED_WITH = "planning_l2", MAIN_PROTOCOL
 
 
 def scored_once(specs: list[Any]) -> list[Any]:

@@ -19,6 +19,7 @@ from dima_pipeline.contracts.frames import (
     STEP_S,
 )
 from dima_pipeline.datasets import SceneTables
+from dima_pipeline.evaluation.plans import path_poses
 from dima_pipeline.geometry import wrap_angle
 from dima_pipeline.metrics import DrivenScenes
 
@@ -59,19 +60,13 @@ def driven_scenes(tables: SceneTables, sample_tokens: Sequence[str]) -> DrivenSc
 
 
 def _driven_paths(ego_paths: pd.DataFrame, sample_tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (N, T, 3) and their validity (N, T)."""
-    place = pd.Series(np.arange(len(sample_tokens)), index=list(sample_tokens))
-    rows = ego_paths[(ego_paths["step"] >= 1) & ego_paths["sample_token"].isin(place.index)]
-    missing = set(place.index) - set(rows["sample_token"])
+    """Poses (N, T, 3), 0 where unknown, and their validity (N, T)."""
+    missing = set(sample_tokens) - set(ego_paths.loc[ego_paths["step"] >= 1, "sample_token"])
     if missing:
         raise ValueError(f"table ego_paths has no future of sample_token {min(missing)} ({len(missing)} keyframes)")
-    path = np.zeros((len(sample_tokens), NUM_FUTURE_STEPS, 3))
-    valid = np.zeros(path.shape[:2], bool)
-    index = place.loc[rows["sample_token"]].to_numpy(), rows["step"].to_numpy() - 1
-    path[index] = rows[["x_m", "y_m", "yaw_rad"]].to_numpy(float)
-    valid[index] = rows["valid"].to_numpy(bool)
-    path[~valid] = 0.0
-    return path, valid
+    path = path_poses(ego_paths, sample_tokens, range(1, NUM_FUTURE_STEPS + 1))
+    valid = np.isfinite(path).all(-1)
+    return np.where(valid[..., None], path, 0.0), valid
 
 
 def _future_boxes(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dima_pipeline.contracts.frames import CAMERAS
+from dima_pipeline.contracts.frames import CAMERAS, MAIN_PROTOCOL
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.evaluation.drawing import PLAN_COLOURS, TILE, Keyframe, draw_above, draw_cameras
 from dima_pipeline.evaluation.plans import plan_array
@@ -17,7 +17,6 @@ from dima_pipeline.storage.manifest import write_manifest
 from dima_pipeline.storage.scene_reader import projections
 
 INDEX = "pictures.json"
-PROTOCOL = "standardised"
 ReadImages = Callable[[pd.Series], Mapping[str, np.ndarray | None]]
 """Images by camera of a ``samples`` row, as ``datasets.Dataset.images``."""
 
@@ -43,7 +42,7 @@ def choose_keyframes(
     The two with the largest distance at 3 s (of different scenes), the one with the median distance, then the middle
     of one event of every slice, slices in turn.
     """
-    scores = scores[(scores["protocol"] == PROTOCOL) & scores["valid"]]
+    scores = scores[(scores["protocol"] == MAIN_PROTOCOL) & scores["valid"]]
     at_end = scores[(scores["planner"] == planner) & (scores["metric"] == "planning_l2")]
     at_end = at_end[at_end["horizon_s"] == at_end["horizon_s"].max()]
     at_end = at_end.sort_values(["value", "sample_token"], ascending=[False, True])
@@ -142,7 +141,9 @@ def _texts(
 ) -> dict[str, object]:
     """What the report says beside the pictures."""
     scene = scenes.set_index("scene_token").loc[sample["scene_token"]]
-    rows = scores[(scores["sample_token"] == choice.sample_token) & (scores["protocol"] == PROTOCOL) & scores["valid"]]
+    rows = scores[
+        (scores["sample_token"] == choice.sample_token) & (scores["protocol"] == MAIN_PROTOCOL) & scores["valid"]
+    ]
     distance = rows[(rows["metric"] == "planning_l2") & (rows["horizon_s"] == 3.0)].set_index("planner")["value"]
     hits = rows[(rows["metric"] == "box_collision") & (rows["value"] > 0)]
     first_hit = hits.groupby("planner")["horizon_s"].min()

@@ -9,9 +9,7 @@ from jaxtyping import Float
 from dima_pipeline.contracts.frames import NUM_FUTURE_STEPS, STEP_S
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.geometry import path_headings
-
-MIN_STEP_M = 0.5
-"""A shorter planned step (below 1 m/s) does not turn the ego box: at a stop the tangent is noise."""
+from dima_pipeline.scoring.footprints import MIN_STEP_M
 
 TIMES_S = STEP_S * np.arange(1, NUM_FUTURE_STEPS + 1)
 

@@ -4,6 +4,8 @@ from typing import Any
 
 import pandas as pd
 
+from dima_pipeline.contracts.frames import MAIN_PROTOCOL
+
 Points = list[dict[Any, Any]]
 
 TERM = "planning/trajectory_l1"
@@ -14,7 +16,7 @@ NUM_STEPS_A_POINT = 10
 def l2_by_horizon(summaries: pd.DataFrame) -> Points:
     """``{horizon_s, <planner>: mean L2 (m), ...}`` over all keyframes, one row a step; None where nothing is known."""
     rows = summaries[(summaries["metric"] == "planning_l2") & (summaries["slice"] == "all")]
-    rows = rows[rows["protocol"] == "standardised"]
+    rows = rows[rows["protocol"] == MAIN_PROTOCOL]
     rows = rows[~rows["horizon"].str.startswith("avg")]
     means = rows.assign(horizon_s=rows["horizon"].astype(float)).pivot(
         index="horizon_s", columns="planner", values="mean"

@@ -12,6 +12,7 @@ from dima_pipeline.contracts.frames import CAMERAS, NUM_FUTURE_STEPS, PERCEPTION
 from dima_pipeline.contracts.result_tables import DRIFT_FEATURES
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.geometry import path_headings
+from dima_pipeline.scoring.footprints import MIN_STEP_M
 from dima_pipeline.scoring.horizons import AVERAGED_STEPS
 from dima_pipeline.storage.image_shards import ImageShards
 
@@ -23,8 +24,6 @@ KINDS = {
 }
 NEAREST = {"nearest_vehicle_m": "num_vehicles", "nearest_pedestrian_m": "num_pedestrians"}
 LINES = {"num_dividers": "divider", "num_ped_crossings": "ped_crossing", "num_boundaries": "boundary"}
-MIN_STEP_M = 0.5
-"""A shorter planned step has no heading."""
 
 
 def describe(

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dima_pipeline.contracts.frames import MAIN_PROTOCOL
 from dima_pipeline.reporting.facts import ReportFacts
 from dima_pipeline.reporting.wording import interval, listed, number, percent, plain, signed
 from dima_pipeline.slices import SLICES, slice_counts
 
 SECONDS = ("1.0", "2.0", "3.0")
-PROTOCOL = "standardised"
-"""Whose numbers the page argues with; those of others stand beside."""
 SHUFFLED = "_shuffled"
 BASELINES = ("constant_velocity", "constant_turn_rate_and_velocity", "go_straight", "ego_mlp")
 """Planners that see nothing; ``evaluation`` makes them."""
@@ -48,7 +47,7 @@ def label(planner: str, facts: ReportFacts) -> tuple[str, str]:
 
 
 def lookup(
-    facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all", *, protocol: str = PROTOCOL
+    facts: ReportFacts, planner: str, metric: str, horizon: str, subset: str = "all", *, protocol: str = MAIN_PROTOCOL
 ) -> pd.Series | None:
     """The row of ``summaries``, or None where there is none."""
     table = facts.summaries
@@ -68,7 +67,7 @@ def difference(facts: ReportFacts, other: str, metric: str = "planning_l2") -> p
     """The row of ``differences`` to ``other`` averaged over 1, 2 and 3 s, or None where there is none."""
     table = facts.differences
     chosen = (table["planner"] == facts.planner) & (table["other"] == other) & (table["metric"] == metric)
-    rows = table[chosen & (table["protocol"] == PROTOCOL) & (table["horizon"] == "avg")]
+    rows = table[chosen & (table["protocol"] == MAIN_PROTOCOL) & (table["horizon"] == "avg")]
     return None if rows.empty else rows.iloc[0]
 
 

@@ -34,11 +34,14 @@ def write_manifest(directory: Path, **facts: Any) -> None:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it holds either the old or the new content, never a part."""
     staged = path.with_name(f".{path.name}.partial")
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
