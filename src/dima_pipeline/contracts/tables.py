@@ -9,6 +9,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.typing import Series
 
+from dima_pipeline.contracts.findings import SEVERITIES
 from dima_pipeline.contracts.frames import (
     AGENT_CATEGORIES,
     CAMERAS,
@@ -183,6 +184,20 @@ class GeographicOverlap(Table):
     num_keyframes: Series[int] = pa.Field(ge=1)
     num_near: Series[int] = pa.Field(ge=0)
     """Within ``radius_m`` of a training keyframe."""
+
+
+class AuditFindings(Table):
+    """One row per kind of thing that is wrong or odd in a scene, or in the recordings as a whole."""
+
+    severity: Series[str] = pa.Field(isin=SEVERITIES)
+    check: Series[str] = pa.Field(str_length={"min_value": 1})
+    scene_name: Series[str]
+    """Empty where it concerns no scene alone."""
+    table: Series[str]
+    token: Series[str]
+    """Of the first record; empty where there is none."""
+    num: Series[int] = pa.Field(ge=1)
+    message: Series[str] = pa.Field(str_length={"min_value": 1})
 
 
 class VqaPairs(Table):
