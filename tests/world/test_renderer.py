@@ -225,6 +225,15 @@ def test_two_renderers_of_different_size_work_in_turn(renderer):
     assert shares[1] == pytest.approx(shares[0], rel=0.1)
 
 
+def test_a_camera_turned_by_half_a_millionth_of_a_radian_does_not_see_the_view_drawn_before(renderer):
+    """Through a lens this long the edge of the wall moves by two pixels; the wall fills the picture to its left."""
+    lens = np.array([[4e6, 0, 80], [0, 4e6, 48], [0, 0, 1]])
+    renderer.set_boxes([RenderBox(np.array([1000.0, 5.0, 0.0]), 0.0, (1.0, 10.0, 4.0), "barrier", 7)])
+    for yaw_rad, edge in ((0.0, 80), (-5e-7, 78), (5e-7, 82)):
+        is_wall = renderer.render_instances(lens, looking([0, 0, 0], yaw_rad)) == 7
+        assert (is_wall == (np.arange(WIDTH) < edge)).all()
+
+
 def colour_at(picture, intrinsics, camera, point):
     (pixel,), _ = project(intrinsics @ camera[:3], np.array([point], float))
     return picture[int(pixel[1]), int(pixel[0])].astype(int)

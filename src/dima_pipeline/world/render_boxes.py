@@ -96,8 +96,7 @@ def _world_points(
     unit: Float[Array, "P 3"], boxes: Sequence[RenderBox], sizes: Float[Array, "B 3"]
 ) -> Float[Array, "B P 3"]:
     centers = np.array([box.center for box in boxes], float)
-    corners = unit * sizes[:, None] @ np.swapaxes(_rotations(boxes), 1, 2) + centers[:, None]
-    return np.round(corners, 9)  # products differ in the last bit from run to run
+    return unit * sizes[:, None] @ np.swapaxes(_rotations(boxes), 1, 2) + centers[:, None]
 
 
 def _placed(shape: Model, boxes: Sequence[RenderBox], backdrop: Backdrop) -> Mesh:

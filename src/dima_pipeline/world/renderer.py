@@ -55,6 +55,9 @@ _SETTINGS: Final = (
     "audio-library-name null",
     "want-pstats #f",
     "garbage-collect-states #t",
+    # The cache takes transforms that differ by less than a millionth for one and hands out the one it met first: what
+    # a process drew before would move edges by a pixel.
+    "transform-cache #f",
 )
 
 
@@ -138,8 +141,7 @@ class Renderer:
     ) -> UInt8[Array, "h w 4"]:
         """One pass at the buffer's size, blue-green-red-alpha, top row first."""
         _set_pinhole(self._lens, np.asarray(intrinsics, float), (self.width, self.height))
-        # To a billionth: the last bit of small products differs from run to run and would move an edge by a pixel.
-        world_from_camera = np.round(invert_rigid(np.asarray(camera_from_world, float)), 9)
+        world_from_camera = invert_rigid(np.asarray(camera_from_world, float))
         position = world_from_camera[:3, 3]
         pose = np.eye(4)
         pose[:3, :3] = world_from_camera[:3, :3]
