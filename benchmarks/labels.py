@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 
 from dima_pipeline.curation.vad_infos import vad_infos, write_infos
-from dima_pipeline.curation.vad_sensors import read_sweeps
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from nuscenes_root import VERSION
-from vad_drives import write_drive
+from vad_drives import read_all_sweeps, write_drive
 from vad_reference import VadReference, assert_same, read_all_records
 
 SHARED = Path(os.environ.get("DIMA_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -81,7 +80,7 @@ def dense_can(folder: Path) -> None:
 
 def ways(root: Path, version: str) -> dict[str, Callable[[str], Any]]:
     """What to time, each called with a scene name."""
-    records, sweeps = read_all_records(root / version), read_sweeps(root / version)
+    records, sweeps = read_all_records(root / version), read_all_sweeps(root / version)
     straight, cached = (VadReference(version, root, is_cached) for is_cached in (False, True))
 
     def by_calls(reference: VadReference, scene: str) -> list[dict]:

@@ -23,7 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset, read_image
+from dima_pipeline.datasets._files import read_image
+from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
 from dima_pipeline.storage.image_shards import ImageShards, ImageShardWriter
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "nuscenes-keyframes"

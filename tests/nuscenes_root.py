@@ -7,7 +7,7 @@ annotated in keyframes 0 ... 5. ``lone`` (a truck) is annotated in keyframe 3 on
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,6 @@ MOUNT = (1.5, 0.0, 1.5)
 NORTH = np.pi / 2
 SCENES = {"scene-0061": 5.0, "scene-0103": 0.0}
 """Speed of the ego (m/s) by scene."""
-LOGS = [f"log-{name}" for name in SCENES]
 CAMERA_YAWS_DEG = (0, -55, 55, 180, 110, -110)
 """In the order of ``CAMERAS``."""
 CATEGORIES = ("vehicle.car", "human.pedestrian.adult", "vehicle.truck", "movable_object.debris")
@@ -43,10 +42,10 @@ def gray(camera: str, index: int) -> int:
     return 30 + 30 * CAMERAS.index(camera) + index
 
 
-def make_root(directory: Path) -> Path:
-    """Write the root; returns its path."""
+def make_root(directory: Path, scenes: Mapping[str, float] = SCENES) -> Path:
+    """Write the root with ``scenes`` (names and speeds, ``scene-0061`` among them); returns its path."""
     (directory / VERSION).mkdir(parents=True)
-    tables = make_tables()
+    tables = make_tables(scenes)
     for name, rows in tables.items():
         write_json(directory / VERSION / f"{name}.json", rows)
     _write_images(directory, tables)
@@ -69,10 +68,10 @@ def edit_json(path: Path, change: Callable[[Any], Any]) -> None:
     path.write_text(json.dumps(content if changed is None else changed))
 
 
-def make_tables() -> Tables:
+def make_tables(scenes: Mapping[str, float] = SCENES) -> Tables:
     """The 13 tables."""
-    tables = _fixed_tables()
-    for name, speed_mps in SCENES.items():
+    tables = _fixed_tables([f"log-{name}" for name in scenes])
+    for name, speed_mps in scenes.items():
         _add_scene(tables, name, speed_mps)
     _add_boxes(tables, "slow", "vehicle.car", range(NUM_SAMPLES), start=(96.5, 60.0, 0.8), step=(0.0, 1.0))
     _add_boxes(
@@ -85,7 +84,7 @@ def make_tables() -> Tables:
     return tables
 
 
-def _fixed_tables() -> Tables:
+def _fixed_tables(logs: list[str]) -> Tables:
     facing = np.array([0.5, -0.5, 0.5, -0.5])  # camera axes (x right, y down, z forward) in the ego frame
     channels = [(camera, yaw) for camera, yaw in zip(CAMERAS, CAMERA_YAWS_DEG, strict=True)]
     intrinsic = [[FOCAL, 0.0, IMAGE_SIZE[0] / 2], [0.0, FOCAL, IMAGE_SIZE[1] / 2], [0.0, 0.0, 1.0]]
@@ -121,7 +120,7 @@ def _fixed_tables() -> Tables:
             for name in names
         ],
         "calibrated_sensor": calibrated,
-        "map": [{"token": "map", "category": "", "filename": "maps/raster.png", "log_tokens": LOGS}],
+        "map": [{"token": "map", "category": "", "filename": "maps/raster.png", "log_tokens": logs}],
         **{name: [] for name in ("log", "scene", "sample", "sample_data", "ego_pose", "sample_annotation", "instance")},
     }
 

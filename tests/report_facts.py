@@ -175,6 +175,17 @@ def make_overlap(*num_near: int) -> pd.DataFrame:
     return contracts.GeographicOverlap.validate(pd.DataFrame({**keys, "num_near": num_near}))
 
 
+def make_findings() -> pd.DataFrame:
+    """Two odd things in two scenes, and another one in the tables as a whole."""
+    odd = {"severity": "warning", "table": "sample_annotation", "token": "t"}
+    rows = [
+        {**odd, "check": "box_size", "scene_name": "scene-0001", "num": 2, "message": "a car of 40 m"},
+        {**odd, "check": "box_size", "scene_name": "scene-0002", "num": 3, "message": "a bus of 99 m"},
+        {**odd, "check": "no_can_bus", "scene_name": "", "num": 1, "message": "there is none"},
+    ]
+    return contracts.AuditFindings.validate(pd.DataFrame(rows))
+
+
 def make_facts(**changes: Any) -> ReportFacts:
     """A complete run without pictures."""
     fleet = _fleet()
@@ -189,6 +200,7 @@ def make_facts(**changes: Any) -> ReportFacts:
         samples=fleet.samples,
         slice_members=make_members(),
         overlap=make_overlap(0, 3),
+        findings=make_findings(),
         summaries=make_summaries(),
         differences=make_differences(),
         vqa_scores=make_answers(),

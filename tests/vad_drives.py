@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from dima_pipeline.curation.vad_infos import VadScene, vad_infos
-from dima_pipeline.curation.vad_sensors import read_sweeps
+from dima_pipeline.curation.vad_sensors import LIDAR
+from dima_pipeline.datasets._nuscenes_check import read_json
+from dima_pipeline.datasets._nuscenes_store import LidarSweeps
 from dima_pipeline.geometry import quaternion_from_yaw
-from nuscenes_root import LOGS, START_US, STEP_US, VERSION, Tables, make_tables, write_json
+from nuscenes_root import START_US, STEP_US, VERSION, Tables, make_tables, write_json
 from vad_reference import read_all_records
 
 SCENE, EMPTY_SCENE = "scene-0061", "scene-0103"
@@ -108,7 +110,23 @@ def write_drive(directory: Path, change: Change = keep) -> Path:
 def read_drive(root: Path, scene: str = SCENE, **options: Any) -> VadScene:
     """The infos of a scene of a root, sweeps and all."""
     folder = root / VERSION
-    return vad_infos(read_all_records(folder), scene, root, sweeps=read_sweeps(folder), **options)
+    return vad_infos(read_all_records(folder), scene, root, sweeps=read_all_sweeps(folder), **options)
+
+
+def read_all_sweeps(directory: Path) -> LidarSweeps:
+    """The readings of LIDAR_TOP of a version folder with all its scenes, unchecked."""
+    tables = {
+        name: {row["token"]: row for row in read_json(directory / f"{name}.json")}
+        for name in ("sensor", "calibrated_sensor", "sample_data", "ego_pose")
+    }
+    mounts = tables["calibrated_sensor"]
+    channel_of = {token: tables["sensor"][mount["sensor_token"]]["channel"] for token, mount in mounts.items()}
+    rows = {
+        token: row
+        for token, row in tables["sample_data"].items()
+        if channel_of[row["calibrated_sensor_token"]] == LIDAR
+    }
+    return LidarSweeps(rows, tables["ego_pose"])
 
 
 def make_crooked(tables: Tables, can: Can) -> None:
@@ -125,7 +143,7 @@ def make_crooked(tables: Tables, can: Can) -> None:
         found["timestamp"] += int(rng.integers(-60_000, 60_000))
     drop_box(tables, "slow-4")
     drop_box(tables, "walker-2")
-    row(tables, "log", LOGS[0])["location"] = "singapore-onenorth"
+    row(tables, "log", "log-scene-0061")["location"] = "singapore-onenorth"
     for messages in can.values():
         for message in messages:
             message.update(

@@ -134,7 +134,7 @@ class VadReference:
 
     def info(self, sample: Row) -> Row:
         """All fields of a keyframe; to be called in the order of ``sample.json``."""
-        row, mount, pose = self._reading(sample)
+        _, mount, pose = self._reading(sample)
         path, boxes, _ = self.nusc.get_sample_data(sample["data"][LIDAR])
         can_bus = self._can_bus(sample)
         info = {
@@ -152,7 +152,7 @@ class VadReference:
         }
         self._frame_idx = self._frame_idx + 1 if sample["next"] else 0
         info["cams"] = {camera: self._camera(sample["data"][camera], camera, (mount, pose)) for camera in CAMERAS}
-        info["sweeps"] = self._sweeps(row, (mount, pose))
+        info["sweeps"] = self.sweeps(sample)
         info.update(self._boxes(sample, boxes, (mount, pose)))
         info.update(self._ego(sample, (mount, pose), can_bus))
         return info
@@ -209,10 +209,12 @@ class VadReference:
             _, _, intrinsic = self.nusc.get_sample_data(token)
         return {**self._sensor(token, camera, reference), "cam_intrinsic": intrinsic}
 
-    def _sweeps(self, row: Row, reference: tuple[Row, Row]) -> list[Row]:
+    def sweeps(self, sample: Row) -> list[Row]:
+        """The field ``sweeps`` of a keyframe."""
+        row, *reference = self._reading(sample)
         sweeps: list[Row] = []
         while len(sweeps) < SWEEPS and row["prev"]:
-            sweeps.append(self._sensor(row["prev"], "lidar", reference))
+            sweeps.append(self._sensor(row["prev"], "lidar", (reference[0], reference[1])))
             row = self.nusc.get("sample_data", row["prev"])
         return sweeps
 

@@ -100,7 +100,7 @@ def test_disk_is_what_was_measured_times_how_many_there_are():
     found = values(volumes.disk_lines, Volume(10, 300, 60), parameters, measured)
     assert found["dataroot"] == (7 + 10 * 5) * MB
     assert found["image shards"] == 300 * 6 * 10 * 20 * 3 + 10 * 128
-    assert found["tables"] == 2 * (3 + 8) * MB
+    assert found["tables"] == 3 * (3 + 8) * MB
     # Two of pretraining and, saved once, one of joint and of control.
     assert found["checkpoints and logs"] == (2 * 3 + 9 + 3) * MB
     assert found["models"] == (2 + 2 * 6 + 2 * 2) * MB
@@ -119,7 +119,7 @@ def test_hours_are_steps_and_scenes_at_the_measured_pace():
     parameters, measured = hand_typed()
     found = values(volumes.time_lines, Volume(10, 300, 60), parameters, measured)
     assert found["world"] == 3 + 10 * 4 / 2
-    assert found["ingestion"] == 2 + 10 * 0.5
+    assert found["ingestion"] == 2 + 10 * 0.5 / 2
     assert found["annotation"] == 10 * 0.25
     # Two workers share the batch.
     assert found["distillation: pretraining"] == pytest.approx(1 + 100 * 0.2 / 2)

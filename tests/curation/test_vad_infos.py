@@ -1,6 +1,7 @@
 """VAD's infos: equal to the converter call by call where asked for, and known by eye on a straight drive."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dima_pipeline.curation.vad_infos import VadScene, read_infos, vad_infos, write_infos
-from dima_pipeline.curation.vad_sensors import LIDAR, invert, multiply, read_sweeps, rotate
+from dima_pipeline.curation.vad_sensors import LIDAR, invert, multiply, rotate
+from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
 from dima_pipeline.geometry import quaternion_from_yaw, rigid, rotation_from_quaternion
 from nuscenes_root import NUM_SAMPLES, VERSION, Tables, edit_json
 from vad_drives import (
@@ -47,14 +49,20 @@ def infos(straight: Path) -> VadScene:
     return read_drive(straight)
 
 
+def dataset_infos(root: Path, version: str, scenes: list[str]) -> Iterator[dict[str, Any]]:
+    """Infos with the published faults, as ingestion makes them."""
+    dataset = NuScenesDataset(Config(version=version, require_maps=False), dataroot=root)
+    for scene in scenes or dataset.scene_names():
+        records, sweeps = dataset.records(scene), dataset.sweeps(scene)
+        yield from vad_infos(records, scene, root, compat="vad", sweeps=sweeps).infos(str(root))
+
+
 def assert_equals_reference(root: Path, version: str, scenes: list[str], is_cached: bool = False) -> int:
     """Compare every field of every keyframe; returns their number."""
-    reference, records = VadReference(version, root, is_cached), read_all_records(root / version)
-    sweeps, num_compared = read_sweeps(root / version), 0
-    for scene in scenes:
-        for info in vad_infos(records, scene, root, compat="vad", sweeps=sweeps).infos(str(root)):
-            assert_same(reference.info(reference.nusc.get("sample", info["token"])), info, info["token"])
-            num_compared += 1
+    reference, num_compared = VadReference(version, root, is_cached), 0
+    for info in dataset_infos(root, version, scenes):
+        assert_same(reference.info(reference.nusc.get("sample", info["token"])), info, info["token"])
+        num_compared += 1
     return num_compared
 
 
@@ -74,8 +82,19 @@ def test_compat_vad_equals_the_converter_on_a_real_scene() -> None:
 def test_compat_vad_equals_the_converter_on_all_real_scenes() -> None:
     if not MINI.is_dir():
         pytest.skip(f"no recording at {MINI}: set DIMA_SHARED_DATA to the folder that holds nuscenes-mini")
-    scenes = list(read_all_records(MINI / "v1.0-mini").scenes)
-    assert assert_equals_reference(MINI, "v1.0-mini", scenes) == 404
+    assert assert_equals_reference(MINI, "v1.0-mini", []) == 404
+
+
+def test_sweeps_are_those_of_the_converter_at_all_real_keyframes() -> None:
+    if not MINI.is_dir():
+        pytest.skip(f"no recording at {MINI}: set DIMA_SHARED_DATA to the folder that holds nuscenes-mini")
+    reference, counts = VadReference("v1.0-mini", MINI), []
+    for info in dataset_infos(MINI, "v1.0-mini", []):
+        expected = reference.sweeps(reference.nusc.get("sample", info["token"]))
+        assert_same({"sweeps": expected}, {"sweeps": info["sweeps"]}, info["token"])
+        counts.append(len(expected))
+    # mini here has no readings between its keyframes, so the sweeps are the keyframes before.
+    assert len(counts) == 404 and sum(counts) == 404 * 10 - 10 * sum(range(1, 11))
 
 
 def test_products_are_added_up_from_left_to_right_so_that_infos_are_the_same_from_run_to_run() -> None:

@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dima_pipeline.contracts.frames import CAMERAS
-from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset, read_image
+from dima_pipeline.datasets._files import check_image, read_image
+from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
 from nuscenes_root import VERSION, gray
 
 
@@ -82,3 +85,34 @@ def test_an_enormous_image_is_not_decoded(tmp_path: Path) -> None:
     Image.new("1", (20000, 20000)).save(path)
     with pytest.raises(ValueError, match=r"image.png (cannot be decoded|claims)"):
         read_image(path, (20000, 20000))
+
+
+def test_an_image_that_was_replaced_by_a_link_out_is_not_opened(own_root: Path, tmp_path: Path) -> None:
+    dataset = NuScenesDataset(Config(version=VERSION), dataroot=own_root)
+    sample = dataset.tables("scene-0061").samples.iloc[0]
+    path = own_root / "samples" / "CAM_FRONT" / "scene-0061-0.jpg"
+    path.rename(tmp_path / "moved.jpg")
+    path.symlink_to(tmp_path / "moved.jpg")
+    with pytest.raises(ValueError, match=r"scene-0061-0.jpg leads to .*moved.jpg, outside the dataroot"):
+        dataset.images(sample)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=st.lists(st.tuples(st.integers(0, 699), st.integers(0, 255)), max_size=6))
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_a_damaged_image_is_decoded_or_refused_and_nothing_else(
+    tmp_path: Path, form: str, changes: list[tuple[int, int]]
+) -> None:
+    path = tmp_path / "image"
+    gradient(80, 45).save(path, form)
+    content = bytearray(path.read_bytes())
+    for place, value in changes:
+        content[place % len(content)] = value
+    path.write_bytes(content)
+    reason = check_image(path, (80, 45))
+    try:
+        image = read_image(path, (80, 45))
+    except ValueError as error:
+        assert str(error).startswith(f"{path} {reason or 'cannot be decoded'}")
+    else:
+        assert reason is None and image.shape == (45, 80, 3)

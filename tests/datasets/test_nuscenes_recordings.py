@@ -63,13 +63,6 @@ def test_poses_are_rigid(samples: pd.DataFrame) -> None:
         assert np.linalg.det(rotation) == pytest.approx(1.0)
 
 
-def test_steps_are_keyframes_in_order_everywhere(scenes: dict[str, SceneTables]) -> None:
-    for scene in scenes.values():
-        valid = scene.ego_paths["valid"].to_numpy().reshape(-1, 10)
-        expected = np.arange(len(valid))[:, None] + np.array([-4, -3, -2, -1, 1, 2, 3, 4, 5, 6])
-        assert (valid == ((expected >= 0) & (expected < len(valid)))).all()
-
-
 def test_six_images_are_recorded_and_the_rest_is_missing(mini: NuScenesDataset, samples: pd.DataFrame) -> None:
     sources = samples[[f"{camera.lower()}_source" for camera in CAMERAS]]
     assert sources.stack().value_counts().to_dict() == {"missing": 2418, "recorded": 6}

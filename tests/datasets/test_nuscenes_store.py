@@ -19,7 +19,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dima_pipeline.contracts.frames import CAMERAS
-from dima_pipeline.datasets._nuscenes_check import Records, _on_circle
+from dima_pipeline.datasets._nuscenes_chains import _on_circle
+from dima_pipeline.datasets._nuscenes_check import Records
 from dima_pipeline.datasets._nuscenes_columns import FIELDS, is_safe_file, read_columns
 from dima_pipeline.datasets._nuscenes_json import MAX_RECORD_BYTES, read_blocks, read_spans
 from dima_pipeline.datasets._nuscenes_store import RecordStore, save_places

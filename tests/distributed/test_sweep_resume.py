@@ -12,6 +12,7 @@ import pytest
 
 from dima_pipeline.distributed import sweep
 from dima_pipeline.distributed.sweep_ledger import Ledger
+from dima_pipeline.storage.lock import exclusive
 from sweep_cases import TUNING, make_distillation, make_joint, make_tuning, run_sweep
 
 TESTS = Path(__file__).parents[1]
@@ -131,9 +132,8 @@ def test_every_step_is_in_the_log_once_and_in_order(killed):
 
 def test_a_second_driver_of_the_same_sweep_is_refused(killed):
     ledger = ledger_of(killed[0])
-    refused = pytest.raises(ValueError, match="another process tunes in")
-    with sweep._exclusive(ledger.directory), refused, sweep._exclusive(ledger.directory):
-        pass
+    with exclusive(ledger.directory, "tunes"), pytest.raises(ValueError, match="another process tunes in"):
+        run_sweep(killed[0], make_tuning(), make_distillation(planner=PLANNER))
 
 
 def test_a_finished_sweep_is_told_again_without_training_or_ray(killed, monkeypatch):

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nuscenes_root import LOCATION, VERSION, edit_json
@@ -34,11 +35,13 @@ def cut_an_image(root: Path, folder: str) -> None:
         (lambda root: dangle(root, TABLE), ["sample_annotation", "nobody"]),
         (lambda root: (root / f"maps/expansion/{LOCATION}.json").unlink(), ["maps/expansion", LOCATION]),
         (lambda root: cut_an_image(root, CAMERA), [CAMERA]),
-        (lambda root: sorted((root / CAMERA).iterdir())[3].unlink(), [CAMERA, "1 of 120"]),
+        (lambda root: sorted((root / CAMERA).iterdir())[3].unlink(), [CAMERA, "1 of 60"]),
     ],
     ids=["truncated table", "missing table", "dangling token", "missing map", "corrupt JPEG", "missing image"],
 )
-def test_damaged_recordings_are_named_and_nothing_is_written(kedro_run, own_root, tmp_path, capsys, damage, messages):
+def test_damaged_recordings_are_named_and_nothing_but_the_audit_is_written(
+    kedro_run, own_root, tmp_path, capsys, damage, messages
+):
     damage(own_root)
     assert kedro_run("--pipelines", "ingestion", dataroot=own_root) == 1
     text = capsys.readouterr().err
@@ -46,7 +49,9 @@ def test_damaged_recordings_are_named_and_nothing_is_written(kedro_run, own_root
     assert "Traceback" not in text
     for message in messages:
         assert message in text
-    assert not list((tmp_path / "data").glob("02_intermediate/*"))
+    written = list((tmp_path / "data").glob("02_intermediate/*"))
+    assert {path.name for path in written} <= {"audit_findings.parquet"}
+    assert all("error" in set(pd.read_parquet(path)["severity"]) for path in written)
 
 
 @pytest.mark.parametrize(

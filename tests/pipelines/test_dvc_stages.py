@@ -91,6 +91,18 @@ def test_a_stage_depends_on_the_globals_it_is_written_with_where_they_are_decide
     assert {"conf/base/globals.yml": ["judge"]} in found["taste"]["params"]
 
 
+def test_a_stage_depends_on_the_content_of_files_that_its_parameters_name():
+    parameters = dict(ENVIRONMENT.parameters)
+
+    def deps() -> list[str]:
+        return stages(replace(ENVIRONMENT, parameters=parameters))["stages"]["heat"]["deps"]
+
+    parameters["conf/base/parameters_heat.yml"] = {"heat": {"curve_file": None, "log_file": "a"}}
+    assert deps() == ["data/dough.txt", "src/heat.py", "a"]
+    parameters["conf/toy/parameters_heat.yml"] = {"heat": {"curve_file": "curve.txt", "log_file": None}}
+    assert deps() == ["data/dough.txt", "src/heat.py", "curve.txt"]
+
+
 def test_numbers_and_plots_stay_in_git_and_what_has_no_file_is_nobodys_out():
     taste = stages()["stages"]["taste"]
     assert taste["metrics"] == [{"metrics/verdict.json": {"cache": False}}]

@@ -9,7 +9,7 @@ from dima_pipeline import pipelines
 from dima_pipeline.reporting import commands, run
 from dima_pipeline.reporting.config import ReportConfig
 from dima_pipeline.reporting.wording import interval, listed, many, number, percent, quantity, short, signed
-from report_facts import make_bare_facts, make_facts, make_overlap
+from report_facts import make_bare_facts, make_facts, make_findings, make_overlap
 
 OWN = ReportConfig(dataset="my fleet", data_dir="data/fleet", generates_world=False)
 
@@ -131,6 +131,13 @@ def test_words_and_numbers_are_written_as_people_do():
     )
     assert (quantity("speed_mps"), quantity("num_agents"), quantity("m")) == ("speed, m/s", "num agents", "m")
     assert interval(float("nan"), 1.0) == "–"
+
+
+def test_odd_things_in_the_recordings_are_counted_by_kind():
+    first, second = run.finding_rows(make_findings())
+    assert first == {"check": "box size", "records": "5", "scenes": 2, "example": "a car of 40 m"}
+    assert second == {"check": "no can bus", "records": "1", "scenes": 0, "example": "there is none"}
+    assert run.finding_rows(make_findings().iloc[:0]) == []
 
 
 def test_places_that_training_knows_are_named_and_none_is_said_plainly():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from dima_pipeline.contracts.frames import CAMERAS
-from dima_pipeline.datasets.nuscenes import read_image
+from dima_pipeline.datasets._files import read_image
 from dima_pipeline.storage.scene_reader import projections
 
 RECORDED = [(160, 90), (161, 89), (99, 121)]

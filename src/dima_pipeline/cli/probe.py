@@ -74,7 +74,7 @@ def peak_bytes() -> int:
 def measure_data(project: Project, folder: Path) -> Facts:
     """World, ingestion and annotation of ``NUM_SCENES`` scenes of each split."""
     from dima_pipeline.curation.annotate import annotate
-    from dima_pipeline.curation.ingest import ingest
+    from dima_pipeline.curation.ingest import audit, ingest
     from dima_pipeline.training.windows import TrainingTables
 
     facts: Facts = {}
@@ -86,9 +86,11 @@ def measure_data(project: Project, folder: Path) -> Facts:
         dataroot = project.dataroot()
         config = _on_few_scenes(project.parameters["ingestion"], dataroot)
     ticks = Ticks()
-    made = ingest(config, dataroot, folder, ticks)
+    audit(config, dataroot, folder / "ingestion", report=ticks)
+    audited, ticks = ticks.facts(), Ticks()
+    made = ingest(config, dataroot, folder / "ingestion", report=ticks)
     tables = made.tables
-    facts["ingestion"] = ticks.facts()
+    facts["ingestion"] = {name: seconds + audited[name] for name, seconds in ticks.facts().items()}
     made.shards.rename(folder / "shards")
     started_s = time.perf_counter()
     pairs, edits, _ = annotate(project.parameters["annotation"], tables)

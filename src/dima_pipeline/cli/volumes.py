@@ -132,7 +132,8 @@ def disk_lines(volume: Volume, parameters: Mapping[str, Any], measured: Mapping[
     else:
         yield Line("disk", "image shards", shards * JPEG_SHARE, "assumed", f"{how}, {JPEG_SHARE:.0%} of it as JPEG")
     tables = data["tables"]["bytes"] + (volume.num_scenes - data["num_scenes"]) * data["tables"]["each_bytes"]
-    yield Line("disk", "tables", 2 * tables, "extrapolated", f"{per_scene}; and a copy for the workers")
+    how = f"{per_scene}; and copies in the work folder: by scene, and for the workers"
+    yield Line("disk", "tables", 3 * tables, "extrapolated", how)
     checkpoints = models = 0.0
     for name, stage in stage_configs(parameters["distillation"]).items():
         checkpoints += (
@@ -178,7 +179,7 @@ def time_lines(volume: Volume, parameters: Mapping[str, Any], measured: Mapping[
     data, training, export = (measured[part] for part in ("data", "training", "export"))
     runtime, evaluation = parameters["runtime"], parameters["evaluation"]
     per_scene = f"from {data['num_scenes']} scenes"
-    for name, processes in (("world", runtime.num_processes), ("ingestion", 1), ("annotation", 1)):
+    for name, processes in (("world", runtime.num_processes), ("ingestion", runtime.num_processes), ("annotation", 1)):
         if name in data:
             seconds = data[name]["fixed_s"] + volume.num_scenes * data[name]["each_s"] / processes
             how = per_scene if processes == 1 else f"{per_scene}, {processes} processes"

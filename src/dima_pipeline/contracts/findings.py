@@ -27,13 +27,13 @@ class Finding:
     """Records like it."""
 
 
-class BrokenRecording(ValueError):
+class BrokenRecording(ValueError):  # noqa: N818 -- names the thing, as Finding does
     """Recordings that cannot be used, with everything that was found; the message is the first error's."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = tuple(findings)
         first, *others = [finding for finding in self.findings if finding.severity == "error"]
-        more = f" (and {len(others)} other kinds of errors)" if others else ""
+        more = f" (and {len(others):,} more errors)" if others else ""
         super().__init__(first.message + more)
 
     def __reduce__(self) -> tuple[type["BrokenRecording"], tuple[tuple[Finding, ...]]]:

@@ -1,54 +1,55 @@
-"""From a recording to the project's tables and image shards, scene by scene: the only door into the project.
+"""From a recording to the project's tables and image shards: the only door into the project.
 
-Tables are made before pictures are opened, and with ``missing_images: error`` every file is looked for before either.
-Splits that share scenes, logs or frames are refused here, so that nothing behind this door has to ask.
+All scenes are audited before a picture is decoded, and each is converted by itself (``curation.conversion``), here or
+in other processes. Splits that share scenes, logs or frames are refused here, so that nothing behind has to ask.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from dima_pipeline.contracts.frames import CAMERAS, IMAGE_SOURCES
+from dima_pipeline.contracts.findings import BrokenRecording, Finding
+from dima_pipeline.curation.audit import findings_table, raise_errors
 from dima_pipeline.curation.config import IngestionConfig
-from dima_pipeline.curation.geography import geographic_overlap
-from dima_pipeline.curation.near_duplicates import (
-    FrameHashes,
-    check_near_duplicates,
-    concatenate_hashes,
-    find_near_duplicates,
-    hash_frames,
+from dima_pipeline.curation.conversion import (
+    INFOS,
+    TABLES,
+    Conversion,
+    ConvertedImages,
+    ConvertedTables,
+    Spread,
+    one_by_one,
+    read_tables,
+    remove_partial,
 )
+from dima_pipeline.curation.geography import geographic_overlap
+from dima_pipeline.curation.near_duplicates import check_near_duplicates, concatenate_hashes, find_near_duplicates
 from dima_pipeline.curation.splits import check_leakage, configured_splits, split_version
-from dima_pipeline.curation.vad_infos import vad_infos, write_infos
 from dima_pipeline.datasets import DATASETS, Dataset, SceneTables
 from dima_pipeline.plugins import unknown
 from dima_pipeline.storage.image_shards import ImageShardWriter
-from dima_pipeline.storage.manifest import write_manifest
-from dima_pipeline.storage.scene_images import ImageSource, KeyframeImages
+from dima_pipeline.storage.lock import exclusive
+from dima_pipeline.storage.manifest import link_or_copy, write_manifest
 
-SHARDS, INFOS = "images", "vad_infos"
+SCENES, TABLE_PLACES, STAGING = "scenes", "table_places", "staging"
+"""In the work folder: finished steps of scenes, where the records of a scene lie, results before they are published."""
 
 
-@dataclass(frozen=True)
-class IngestionProgress:
-    """Where ingestion stands after a scene."""
-
-    scene_name: str
-    num_done: int
-    num_total: int
-    image_sources: dict[str, int]
-    """Images so far by source: recorded, rendered, missing."""
+Report = Callable[[int, int], None]
+"""Called with (done, total) after each scene."""
+Workers = Callable[[Conversion], AbstractContextManager[Spread]]
+"""Where scenes are converted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ingested:
-    """What ingestion makes; the directories are finished, below its staging folder, for the caller to publish."""
+    """What ingestion makes; the directories are finished, in the staging folder, for the caller to publish."""
 
     tables: SceneTables
     shards: Path
@@ -59,70 +60,123 @@ class Ingested:
     """``contracts.tables.GeographicOverlap``."""
 
 
-class Renderer(Protocol):
-    """Draws a camera image from the tables of a scene (``curation.replay``)."""
+@contextmanager
+def in_this_process(conversion: Conversion) -> Iterator[Spread]:
+    """Scenes are converted one after the other."""
+    try:
+        yield one_by_one(conversion)
+    finally:
+        conversion.close()
 
-    def render(self, tables: SceneTables, sample: pd.Series, camera: str) -> np.ndarray:
-        """uint8 (H, W, 3) image of ``camera`` at a row of ``tables.samples``."""
 
-    def close(self) -> None:
-        """Free what drawing took."""
+def audit(
+    config: IngestionConfig,
+    dataroot: Path | None,
+    work_dir: Path,
+    *,
+    workers: Workers = in_this_process,
+    report: Report = lambda done, total: None,
+) -> pd.DataFrame:
+    """All that is wrong or odd in the configured scenes (``contracts.tables.AuditFindings``); no picture is decoded.
+
+    The tables that are made on the way are kept in ``work_dir``, where ``ingest`` finds them. Raises ``ValueError`` for
+    a wrong root, unknown scenes or another process that ingests in ``work_dir``; what is broken is a row.
+    """
+    with exclusive(work_dir, "ingests"):
+        try:
+            conversion, names = _open(config, dataroot, work_dir)
+        except BrokenRecording as error:
+            return findings_table(error.findings)
+        with workers(conversion) as spread:
+            made = _run(spread, "convert_tables", names, report)
+            return findings_table(_findings(made))
 
 
 def ingest(
     config: IngestionConfig,
     dataroot: Path | None,
-    staging: Path,
-    progress: Callable[[IngestionProgress], None] = lambda _: None,
+    work_dir: Path,
+    *,
+    workers: Workers = in_this_process,
+    report: Report = lambda done, total: None,
 ) -> Ingested:
-    """Read the configured scenes of ``dataroot``.
+    """Convert the configured scenes of ``dataroot``; those that ``work_dir`` holds already are taken from there.
 
     Raises ``ValueError`` for a wrong root, a broken recording, missing images (unless ``missing_images`` allows them)
-    or splits that share scenes, logs or frames. Nothing is left in ``staging`` on any error.
+    or splits that share scenes, logs or frames. Nothing is left in the staging folder on any error.
     """
+    with exclusive(work_dir, "ingests"):
+        conversion, names = _open(config, dataroot, work_dir)
+        splits = configured_splits(config, names, conversion.dataset.scene_names())
+        with workers(conversion) as spread:
+            made = _run(spread, "convert_tables", names)
+            raise_errors(findings_table(_findings(made)))
+            folders = [one.directory for one in made if one.directory]
+            scenes = read_tables("scenes", folders)
+            scenes = scenes.assign(split=scenes["name"].map(splits))
+            check_leakage(scenes, split_version(config))
+            images = _run(spread, "convert_images", names, report)
+        tables = SceneTables(
+            scenes=scenes,
+            samples=read_tables("samples", [one.directory for one in images]),
+            **{name: read_tables(name, folders) for name in TABLES if name not in ("scenes", "samples")},
+        )
+        check_near_duplicates(
+            find_near_duplicates(tables.samples, scenes, concatenate_hashes([one.hashes() for one in images])),
+            split_version(config),
+        )
+        return Ingested(
+            tables=tables,
+            overlap=geographic_overlap(tables.samples, scenes, config.overlap_radius_m),
+            **_stage(config, made, images, work_dir / STAGING),
+        )
+
+
+def _open(config: IngestionConfig, dataroot: Path | None, work_dir: Path) -> tuple[Conversion, list[str]]:
+    """The conversion and the scenes to convert; what killed runs left half-written is deleted."""
     if dataroot is None:
         raise ValueError("no dataroot: set DIMA_DATAROOT to the folder where the recordings are unpacked")
-    dataset: Dataset = DATASETS.build(config.dataset, dataroot=Path(dataroot))
+    dataset: Dataset = DATASETS.build(config.dataset, dataroot=Path(dataroot), cache_dir=work_dir / TABLE_PLACES)
     names = select_scenes(config, dataset.scene_names())
-    splits = configured_splits(config, names, dataset.scene_names())
-    if config.missing_images == "error":
-        check_images(dataset, names)
-    tables = {name: dataset.tables(name) for name in names}
-    scenes = pd.concat([table.scenes for table in tables.values()], ignore_index=True)
-    scenes = scenes.assign(split=scenes["name"].map(splits))
-    check_leakage(scenes, split_version(config))
-    shards, infos = staging / SHARDS, staging / INFOS
-    for directory in (shards, infos):
-        shutil.rmtree(directory, ignore_errors=True)
-    try:
-        tables, hashes = _write_shards(config, dataset, tables, (Path(dataroot), shards), progress)
-        whole = replace(concatenate(list(tables.values())), scenes=scenes)
-        found = find_near_duplicates(whole.samples, scenes, hashes)
-        check_near_duplicates(found, split_version(config))
-        write_vad_infos(config, dataset, Path(dataroot), infos, names)
-    except BaseException:
-        for directory in (shards, infos):
-            shutil.rmtree(directory, ignore_errors=True)
-        raise
-    overlap = geographic_overlap(whole.samples, scenes, config.overlap_radius_m)
-    return Ingested(tables=whole, shards=shards, vad_infos=infos, overlap=overlap)
+    remove_partial(work_dir / SCENES)
+    shutil.rmtree(work_dir / STAGING, ignore_errors=True)
+    return Conversion(config, dataset, Path(dataroot), work_dir / SCENES), names
 
 
-def write_vad_infos(
-    config: IngestionConfig, dataset: Dataset, dataroot: Path, directory: Path, names: Sequence[str]
-) -> None:
-    """A finished directory with the infos of VAD's converter for each scene, or with none where they are switched off.
+def _run(spread: Spread, step: str, names: Sequence[str], report: Report = lambda done, total: None) -> list[Any]:
+    """What ``step`` gives for ``names``, in their order."""
+    made: dict[str, Any] = {}
+    for one in spread(step, names):
+        made[one.scene_name] = one
+        report(len(made), len(names))
+    return [made[name] for name in names]
 
-    Raises ``ValueError`` where the data set has no records in the nuScenes format, or a scene no LIDAR_TOP.
-    """
-    directory.mkdir(parents=True)
+
+def _findings(made: Sequence[ConvertedTables]) -> list[Finding]:
+    return [finding for one in made for finding in one.findings]
+
+
+def _stage(
+    config: IngestionConfig, made: Sequence[ConvertedTables], images: Sequence[ConvertedImages], staging: Path
+) -> dict[str, Path]:
+    """Finished directories ``shards`` and ``vad_infos``, made of links to what the scenes have."""
+    shards, infos = staging / "images", staging / "vad_infos"
+    writer = ImageShardWriter(shards, config.image_size, config.image_encoding, config.jpeg_quality)
+    for one in images:
+        writer.adopt_scene(one.sidecar)
+    sources: Counter[str] = Counter()
+    unmapped: Counter[str] = Counter()
+    for drawn, scene in zip(images, made, strict=True):
+        sources.update(drawn.image_sources)
+        unmapped.update(scene.unmapped)
+    writer.finish(image_sources=dict(sources), unmapped_categories=dict(sorted(unmapped.items())))
+    infos.mkdir(parents=True)
     if config.vad_infos != "skip":
-        records = getattr(dataset, "records", None)
-        if records is None:
-            raise ValueError("only recordings in the nuScenes format have VAD's infos: set vad_infos to 'skip'")
-        for name in names:
-            write_infos(vad_infos(records(name), name, dataroot, compat=config.vad_infos), directory / f"{name}.npz")
-    write_manifest(directory, kind="vad_infos", compat=config.vad_infos)
+        for scene in made:
+            assert scene.directory is not None
+            link_or_copy(scene.directory / INFOS, infos / f"{scene.scene_name}.npz")
+    write_manifest(infos, kind="vad_infos", compat=config.vad_infos)
+    return {"shards": shards, "vad_infos": infos}
 
 
 def select_scenes(config: IngestionConfig, names: Sequence[str]) -> list[str]:
@@ -134,98 +188,3 @@ def select_scenes(config: IngestionConfig, names: Sequence[str]) -> list[str]:
     if not chosen:
         raise ValueError("the recordings hold no scene: scene.json is empty")
     return chosen[: config.max_scenes]
-
-
-def check_images(dataset: Dataset, names: Sequence[str]) -> None:
-    """Look for every camera file; raises ``ValueError`` that names the first missing one and counts them."""
-    files = [path for name in names for path in dataset.camera_files(name)]
-    missing = [path for path in files if not path.is_file()]
-    if missing:
-        raise ValueError(
-            f"{missing[0]} is missing, and with it {len(missing):,} of {len(files):,} camera images: complete the "
-            "download, or set missing_images to 'drop' (black, marked not valid) or 'render' (drawn from the log)"
-        )
-
-
-def _write_shards(
-    config: IngestionConfig,
-    dataset: Dataset,
-    tables: dict[str, SceneTables],
-    folders: tuple[Path, Path],
-    progress: Callable[[IngestionProgress], None],
-) -> tuple[dict[str, SceneTables], FrameHashes]:
-    """Tables with the source of each image, and the hashes of all images in the order of their keyframes; ``folders``
-    are the dataroot and where the shards go."""
-    dataroot, directory = folders
-    renderer = _renderer(config, dataset)
-    writer = ImageShardWriter(directory, config.image_size, config.image_encoding, config.jpeg_quality)
-    finished: dict[str, SceneTables] = {}
-    hashes = []
-    sources: Counter[str] = Counter(dict.fromkeys(IMAGE_SOURCES, 0))
-    try:
-        for name, scene in tables.items():
-            images, samples = scene_images(dataset, scene, config.image_size, renderer)
-            keyframes = map(KeyframeImages, images, image_files(samples, dataroot))
-            writer.add_scene(scene.scenes["scene_token"].iloc[0], list(samples["sample_token"]), keyframes)
-            finished[name] = replace(scene, samples=samples)
-            hashes.append(hash_frames(images))
-            sources.update(image_sources(samples))
-            progress(IngestionProgress(name, len(finished), len(tables), dict(sources)))
-    finally:
-        if renderer is not None:
-            renderer.close()
-    writer.finish(image_sources=dict(sources), unmapped_categories=dict(sorted(dataset.unmapped.items())))
-    return finished, concatenate_hashes(hashes)
-
-
-def _renderer(config: IngestionConfig, dataset: Dataset) -> Renderer | None:
-    if config.missing_images != "render":
-        return None
-    # The renderer is heavy and optional: recordings with all their images need none.
-    from dima_pipeline.curation.replay import ReplayRenderer
-
-    return ReplayRenderer(dataset.ground, config.image_size)
-
-
-def scene_images(
-    dataset: Dataset, tables: SceneTables, image_size: tuple[int, int], renderer: Renderer | None = None
-) -> tuple[np.ndarray, pd.DataFrame]:
-    """Images of one scene, uint8 (N, C, H, W, 3) in the order of ``CAMERAS``, and its ``samples`` with the source of
-    each image: what is missing is drawn by ``renderer``, or black."""
-    height, width = image_size
-    images = np.zeros((len(tables.samples), len(CAMERAS), height, width, 3), np.uint8)
-    sources: dict[str, list[str]] = {camera: [] for camera in CAMERAS}
-    for row, (_, sample) in enumerate(tables.samples.iterrows()):
-        recorded = dataset.images(sample, image_size)
-        for column, camera in enumerate(CAMERAS):
-            image, source = recorded[camera], "recorded"
-            if image is None and renderer is not None:
-                image, source = renderer.render(tables, sample, camera), "rendered"
-            if image is None:
-                source = "missing"
-            else:
-                images[row, column] = image
-            sources[camera].append(source)
-    return images, tables.samples.assign(**{f"{camera.lower()}_source": found for camera, found in sources.items()})
-
-
-def image_files(samples: pd.DataFrame, dataroot: Path) -> Iterator[list[ImageSource | None]]:
-    """The files of each keyframe's images in the order of ``CAMERAS``, with their digests; None where not recorded."""
-    names = [camera.lower() for camera in CAMERAS]
-    for _, sample in samples.iterrows():
-        yield [
-            ImageSource.of(dataroot, sample[f"{name}_file"]) if sample[f"{name}_source"] == "recorded" else None
-            for name in names
-        ]
-
-
-def image_sources(samples: pd.DataFrame) -> Counter[str]:
-    """Number of images of a ``samples`` table by source."""
-    columns = [samples[f"{camera.lower()}_source"] for camera in CAMERAS]
-    return Counter(value for column in columns for value in column)
-
-
-def concatenate(scenes: Sequence[SceneTables]) -> SceneTables:
-    """The tables of several scenes as one, rows in the order of the scenes."""
-    parts = {field.name: [getattr(scene, field.name) for scene in scenes] for field in fields(SceneTables)}
-    return SceneTables(**{name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()})

@@ -20,7 +20,6 @@ from dima_pipeline.curation.vad_can import read_scene_can
 from dima_pipeline.curation.vad_ego import Drive, ego_columns, keyframes_at
 from dima_pipeline.curation.vad_sensors import (
     Columns,
-    LidarSweeps,
     SensorPoses,
     camera_columns,
     lidar_poses,
@@ -28,6 +27,7 @@ from dima_pipeline.curation.vad_sensors import (
     sweep_columns,
 )
 from dima_pipeline.datasets._nuscenes_check import Records
+from dima_pipeline.datasets._nuscenes_store import LidarSweeps
 
 PATHS = ("lidar_path", "data_path")
 """Columns of file names below the dataroot."""
@@ -89,7 +89,7 @@ def vad_infos(
     """All fields of VAD's infos for a scene of ``records``; CAN bus from ``dataroot/can_bus`` where there is one.
 
     ``compat``: ``none`` has the right values, ``vad`` those of the published converter, a collection of ``Bug`` has
-    some of its faults. Without ``sweeps`` (``vad_sensors.read_sweeps``) the field is empty; VAD does not train on it.
+    some of its faults. Without ``sweeps`` (``NuScenesDataset.sweeps``) the field is empty; VAD does not train on it.
 
     Raises ``ValueError`` for a recording without LIDAR_TOP, a pose that is none, a broken CAN file, an unknown
     ``compat``, or a scene that the published converter refuses.

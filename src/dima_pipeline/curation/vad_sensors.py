@@ -10,10 +10,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dima_pipeline.contracts.frames import CAMERAS
-from dima_pipeline.datasets._nuscenes_check import Records, Row, Table, read_json, vectors
+from dima_pipeline.datasets._nuscenes_check import Records, Row, Table, vectors
+from dima_pipeline.datasets._nuscenes_store import LIDAR, LidarSweeps
 from dima_pipeline.geometry import rigid, rotation_from_quaternion
 
-LIDAR = "LIDAR_TOP"
 MAX_SWEEPS = 10
 
 Columns = dict[str, np.ndarray]
@@ -62,30 +62,6 @@ class SensorPoses:
     def sensor_from_global(self) -> Float[np.ndarray, "R 4 4"]:
         """Its inverse."""
         return invert(self.global_from_sensor)
-
-
-@dataclass(frozen=True)
-class LidarSweeps:
-    """Rows of ``sample_data`` of LIDAR_TOP, keyframes and between, and their ego poses, by token."""
-
-    rows: Table
-    ego_poses: Table
-
-
-def read_sweeps(directory: Path) -> LidarSweeps:
-    """Read the LIDAR rows of a version folder. Holds all of ``sample_data.json`` for a moment: for mini, not trainval.
-
-    Raises ``ValueError`` for a file that is no JSON.
-    """
-    tables = {
-        name: {row["token"]: row for row in read_json(directory / f"{name}.json")}
-        for name in ("sensor", "calibrated_sensor", "sample_data", "ego_pose")
-    }
-    lidars = {token for token, row in tables["sensor"].items() if row["channel"] == LIDAR}
-    mounts = {token for token, row in tables["calibrated_sensor"].items() if row["sensor_token"] in lidars}
-    rows = {token: row for token, row in tables["sample_data"].items() if row["calibrated_sensor_token"] in mounts}
-    poses = {row["ego_pose_token"]: tables["ego_pose"][row["ego_pose_token"]] for row in rows.values()}
-    return LidarSweeps(rows, poses)
 
 
 def sensor_poses(records: Records, rows: list[Row], ego_poses: Table | None = None) -> SensorPoses:
@@ -175,7 +151,7 @@ def _chain(keyframes: list[Row], sweeps: LidarSweeps) -> list[Row]:
     token = keyframes[-1]["token"]
     while token and len(chain) <= len(sweeps.rows):
         if token not in sweeps.rows:
-            raise ValueError(f"sample_data.json: {token} before {chain[-1]['token']} is no reading of {LIDAR}")
+            raise ValueError(f"sample_data.json: {token}, to which prev leads, is no reading of {LIDAR} of its scene")
         chain.append(sweeps.rows[token])
         token = chain[-1]["prev"]
     lost = {row["token"] for row in keyframes} - {row["token"] for row in chain}

@@ -1,4 +1,8 @@
-"""Data sets: recordings in, tables and images out. A new one is one file with ``Config`` and ``build``."""
+"""Data sets: recordings in, tables and images out. A new one is one file with ``Config`` and ``build``.
+
+``build(config, dataroot=..., cache_dir=...)`` gives a ``Dataset`` that can be pickled; in ``cache_dir`` (or None) it
+may keep what spares it work the next time.
+"""
 
 from __future__ import annotations
 
@@ -39,6 +43,9 @@ class Dataset(Protocol):
 
     def scene_names(self) -> list[str]:
         """Names of all scenes, in a fixed order."""
+
+    def fingerprint(self, scene_name: str) -> str:
+        """Of all recorded content that the tables of a scene are made from: another content, another text."""
 
     def tables(self, scene_name: str) -> SceneTables:
         """The tables of one scene; a camera file that is not there has source ``missing``."""

@@ -2,10 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
-from dima_pipeline.datasets._nuscenes_check import read_json
+from dima_pipeline.contracts.findings import BrokenRecording
+from dima_pipeline.datasets._nuscenes_check import MAX_NUMBER, read_json
+from dima_pipeline.datasets._nuscenes_columns import TIME_US
+from dima_pipeline.datasets._nuscenes_findings import broken, of_scene
+
+MESSAGES = ("pose", "steeranglefeedback", "vehicle_monitor", "route")
+"""Kinds of messages that are read, here and for VAD's infos."""
 
 NO_CAN = frozenset([*range(161, 169), *range(170, 177), *range(309, 315)])
 """Numbers of the official scenes that were recorded without CAN bus (``can_blacklist`` of the devkit)."""
@@ -21,6 +29,9 @@ OFF_ROUTE = frozenset(
 
 MAX_GAP_S = 0.5
 """A message further from the keyframe than this says nothing about it (vehicle_monitor comes at 2 Hz)."""
+NUMBER = Annotated[float, msgspec.Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+VECTOR = Annotated[list[NUMBER], msgspec.Meta(min_length=3)]
+POINT = Annotated[list[NUMBER], msgspec.Meta(min_length=2, max_length=2)]
 
 
 @dataclass(frozen=True)
@@ -41,27 +52,28 @@ def scene_number(name: str) -> int | None:
 
 
 def read_can_bus(dataroot: Path, scene_name: str, times_us: np.ndarray) -> CanBus:
-    """Read what ``can_bus/`` has for a scene at the keyframes ``times_us``; raises ``ValueError`` for a broken file."""
+    """Read what ``can_bus/`` has for a scene at the keyframes ``times_us``.
+
+    Raises ``BrokenRecording`` for a broken file, and for messages that are all of another time.
+    """
     motion = np.full((len(times_us), 4), np.nan)
     number = scene_number(scene_name)
     if number in NO_CAN:
         return CanBus(motion, None)
-    folder = dataroot / "can_bus"
-    pose = _read_messages(folder / f"{scene_name}_pose.json", {"vel": 0, "accel": 0, "rotation_rate": 2})
+    files = _Files(dataroot / "can_bus", scene_name)
+    pose = files.at("pose", {"vel": 0, "accel": 0, "rotation_rate": 2}, times_us)
     if pose is not None:
-        motion[:, :3] = nearest(*pose, times_us)
-    motion[:, 3] = _steering(folder, scene_name, times_us)
-    return CanBus(motion, None if number in OFF_ROUTE else _read_route(folder / f"{scene_name}_route.json"))
+        motion[:, :3] = pose
+    motion[:, 3] = _steering(files, times_us)
+    return CanBus(motion, None if number in OFF_ROUTE else files.route())
 
 
-def _steering(folder: Path, scene_name: str, times_us: np.ndarray) -> np.ndarray:
-    feedback = _read_messages(folder / f"{scene_name}_steeranglefeedback.json", {"value": None})
+def _steering(files: "_Files", times_us: np.ndarray) -> np.ndarray:
+    feedback = files.at("steeranglefeedback", {"value": None}, times_us)
     if feedback is not None:
-        return nearest(*feedback, times_us)[:, 0]
-    monitor = _read_messages(folder / f"{scene_name}_vehicle_monitor.json", {"steering": None})
-    if monitor is not None:
-        return np.deg2rad(nearest(*monitor, times_us)[:, 0])
-    return np.full(len(times_us), np.nan)
+        return feedback[:, 0]
+    monitor = files.at("vehicle_monitor", {"steering": None}, times_us)
+    return np.full(len(times_us), np.nan) if monitor is None else np.deg2rad(monitor[:, 0])
 
 
 def nearest(message_times_us: np.ndarray, values: np.ndarray, times_us: np.ndarray) -> np.ndarray:
@@ -78,31 +90,47 @@ def nearest(message_times_us: np.ndarray, values: np.ndarray, times_us: np.ndarr
     return np.where(is_near[:, None], values[row], np.nan)
 
 
-def _read_messages(path: Path, fields: dict[str, int | None]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Times (M,) and values (M, F) of a message file, sorted by time; None when missing or empty."""
-    messages = read_json(path) if path.is_file() else []
-    if not messages:
-        return None
-    try:
-        times = np.array([message["utime"] for message in messages], np.int64)
-        columns = [
-            [message[name] if axis is None else message[name][axis] for message in messages]
-            for name, axis in fields.items()
-        ]
-        values = np.array(columns, float).T
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected messages with utime, {', '.join(fields)}: {error!r}") from None
-    order = np.argsort(times, kind="stable")
-    return times[order], values[order]
+@dataclass(frozen=True)
+class _Files:
+    """The files of one scene."""
 
+    folder: Path
+    scene_name: str
 
-def _read_route(path: Path) -> np.ndarray | None:
-    if not path.is_file():
-        return None
-    try:
-        route = np.array(read_json(path), float).reshape(-1, 2)
-    except (TypeError, ValueError):
-        raise ValueError(f"{path}: expected a list of points [x, y]") from None
-    moves = np.linalg.norm(np.diff(route, axis=0), axis=1) > 1e-3
-    route = route[np.concatenate([[True], moves])] if len(route) else route
-    return route if len(route) > 1 else None
+    def at(self, kind: str, fields: dict[str, int | None], times_us: np.ndarray) -> np.ndarray | None:
+        """Numbers (N, F) of the messages nearest in time, each a field or the element of one; None without messages."""
+        types = [("utime", TIME_US), *((name, NUMBER if axis is None else VECTOR) for name, axis in fields.items())]
+        expected = f"messages with utime, {', '.join(fields)}"
+        messages = self._read(kind, list[msgspec.defstruct("Message", types)], expected)  # type: ignore[misc]
+        if not messages:
+            return None
+        times = np.array([message.utime for message in messages], np.int64)
+        columns = [[getattr(message, name) for message in messages] for name in fields]
+        chosen = zip(columns, fields.values(), strict=True)
+        values = [column if axis is None else [vector[axis] for vector in column] for column, axis in chosen]
+        order = np.argsort(times, kind="stable")
+        found = nearest(times[order], np.array(values, float).T[order], times_us)
+        if np.isnan(found).all():
+            raise self._broken(kind, "no message is near a keyframe in time: is it of another scene?")
+        return found
+
+    def route(self) -> np.ndarray | None:
+        """Points (M, 2) that the route consists of."""
+        route = np.array(self._read("route", list[POINT], "a list of points [x, y]"), float).reshape(-1, 2)  # type: ignore[valid-type]
+        moves = np.linalg.norm(np.diff(route, axis=0), axis=1) > 1e-3
+        route = route[np.concatenate([[True], moves])] if len(route) else route
+        return route if len(route) > 1 else None
+
+    def _read(self, kind: str, content_type: Any, expected: str) -> list[Any]:
+        """Content of a file; empty where there is none."""
+        path = self.folder / f"{self.scene_name}_{kind}.json"
+        try:
+            with of_scene(self.scene_name):
+                content = read_json(path, f"can_bus/{path.name}", "broken_can_bus") if path.exists() else []
+            return msgspec.convert(content, content_type)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            raise self._broken(kind, f"expected {expected}: {error}") from None
+
+    def _broken(self, kind: str, reason: str) -> BrokenRecording:
+        path = self.folder / f"{self.scene_name}_{kind}.json"
+        return broken("broken_can_bus", f"can_bus/{path.name}", f"{path}: {reason}", scene_name=self.scene_name)

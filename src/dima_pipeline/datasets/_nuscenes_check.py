@@ -1,199 +1,215 @@
-"""Checks the tables of a nuScenes-format version folder and refuses broken ones with one clear message.
+"""Checks the tables of a nuScenes-format version folder, and collects what is wrong with them.
 
 Every reference between tables is looked up once, all rows of a table in one go, so that a cut or hand-edited table is
-named here, with its token, and not met as a ``KeyError`` in the middle of a run.
+named here, with its token, and not met as a ``KeyError`` in the middle of a run. A check leaves out what another one
+has found, and all that rests on it: one fault, one finding.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Int
+from jaxtyping import Float, Int
 
-from dima_pipeline.datasets._nuscenes_columns import CHAINS, EMPTY, FIELDS, LINKS, MAX_NAME_BYTES, Columns, Row, shown
+from dima_pipeline.datasets._nuscenes_chains import SampleChains, check_chains
+from dima_pipeline.datasets._nuscenes_columns import EMPTY, FIELDS, LINKS, LOST, MAX_NAME_BYTES, Columns, Links, Row
+from dima_pipeline.datasets._nuscenes_findings import Findings, broken, shown
 
 Table = dict[str, Row]
 REQUIRED = {name: frozenset(fields) for name, fields in FIELDS.items()}
 """Tables that ingestion reads and the fields it needs."""
 SAFE_NAME = re.compile(r"\w[\w.+-]*")
 """Scene names, scene tokens and locations become file names."""
-
-Links = dict[tuple[str, str], Int[np.ndarray, "R"]]
-"""(table, field) -> row of the target table for each row of the table, -1 for an empty ``prev`` or ``next``."""
-
-
-def check_references(tables: Mapping[str, Columns]) -> Links:
-    """Every token that one table says of another must exist; raises ``ValueError`` naming the first that does not."""
-    known = {name: pd.Index(tables[name].values["token"]) for name in {target for _, _, target in LINKS}}
-    return {(name, field): _rows_of(tables[name], field, target, known[target]) for name, field, target in LINKS}
+MAX_NUMBER = 1e9
+"""Larger numbers in poses and sizes are damage; coordinates that count from the equator have seven digits."""
 
 
-def _rows_of(table: Columns, field: str, target: str, known: pd.Index) -> Int[np.ndarray, "R"]:
+def check_tables(tables: Mapping[str, Columns], findings: Findings) -> tuple[Links, list[list[int]]]:
+    """All that can be said of tables whatever the sensors: references, scenes (see ``check_scenes``), chains, boxes."""
+    clear = {name for name, table in tables.items() if _is_clear(table, findings)}
+    links = check_references(tables, clear, findings)
+    scenes = check_scenes(tables, links, findings)
+    check_chains(tables, links, findings)
+    if "sample_annotation" in clear:
+        check_boxes(tables, links, findings)
+    return links, scenes
+
+
+def _is_clear(table: Columns, findings: Findings) -> bool:
+    """Whether each token stands once; raises ``ValueError`` in the unlikely case that the hashes of two collide."""
+    tokens = table.values["token"]
+    is_again = pd.Index(tokens).duplicated()
+    if not is_again.any():
+        return True
+    again = int(is_again.argmax())
+    one, other = (table.record(row)["token"] for row in (int((tokens == tokens[again]).argmax()), again))
+    if one != other:  # once in ten million readings of trainval
+        raise ValueError(f"{table.path}: the hashes of {shown(one)} and {shown(other)} collide: read it again")
+    message = f"{table.path}: token {shown(one)} stands for more than one record"
+    findings.add("duplicate_token", table.path, message, token=one, num=int(is_again.sum()))
+    return False
+
+
+def check_references(tables: Mapping[str, Columns], clear: Iterable[str], findings: Findings) -> Links:
+    """Every token that one table says of another must exist; tokens of tables that are not ``clear`` are not looked
+    up."""
+    known = {name: pd.Index(tables[name].values["token"]) for name in clear}
+    return {
+        (name, field): _rows_of(tables[name], field, target, known[target], findings)
+        for name, field, target in LINKS
+        if name in tables and target in known
+    }
+
+
+def _rows_of(table: Columns, field: str, target: str, known: pd.Index, findings: Findings) -> Int[np.ndarray, "R"]:
     wanted = table.values[field]
-    rows = known.get_indexer(pd.Index(wanted))
+    rows = known.get_indexer(pd.Index(wanted)).astype(np.int32)
     is_lost = rows < 0
     if field in ("prev", "next"):
         is_lost &= wanted != EMPTY
     if is_lost.any():
         row = table.record(int(is_lost.argmax()))
-        raise ValueError(
+        message = (
             f"{table.path}: {field} '{shown(row[field])}' of record {shown(row['token'])} is not in {target}.json: "
-            f"the tables are incomplete or of different versions{_more(is_lost)}"
+            "the tables are incomplete or of different versions"
         )
-    return rows.astype(np.int32)
-
-
-def _more(is_bad: Bool[np.ndarray, "R"]) -> str:
-    num_more = int(is_bad.sum()) - 1
-    return f" ({num_more:,} more like it)" if num_more else ""
-
-
-def check_scenes(tables: Mapping[str, Columns], links: Links) -> list[list[int]]:
-    """Rows of ``sample`` scene by scene, in order; raises ``ValueError`` naming the scene that is not one chain of its
-    own keyframes, or whose name cannot be a file name."""
-    place, names, samples = tables["scene"].path, set(), _Samples(tables, links)
-    logs = tables["log"].records()
-    scenes = []
-    for number, scene in enumerate(tables["scene"].records()):
-        for field in ("name", "token"):
-            _check_name(place, f"scene {field}", scene[field])
-        if scene["name"] in names:
-            raise ValueError(f"{place}: there is more than one scene '{scene['name']}'")
-        names.add(scene["name"])
-        location = logs[links["scene", "log_token"][number]]["location"]
-        _check_name(tables["log"].path, "location", location)
-        scenes.append(samples.chain(number, scene))
-    is_stray = np.ones(len(tables["sample"].spans), bool)
-    is_stray[[row for rows in scenes for row in rows]] = False
-    if is_stray.any():
-        token = tables["sample"].record(int(is_stray.argmax()))["token"]
-        raise ValueError(f"{tables['sample'].path}: no scene leads to sample {shown(token)}{_more(is_stray)}")
-    return scenes
-
-
-def _check_name(place: Path, what: str, value: str) -> None:
-    if not SAFE_NAME.fullmatch(value) or len(value.encode()) > MAX_NAME_BYTES:
-        raise ValueError(
-            f"{place}: {what} '{shown(value)}' cannot be a file name: use letters, digits, '_', '-', '.', "
-            f"{MAX_NAME_BYTES} bytes at most"
-        )
-
-
-class _Samples:
-    """Links and times of ``sample`` as lists, for walking."""
-
-    def __init__(self, tables: Mapping[str, Columns], links: Links) -> None:
-        self.place, self.table = tables["scene"].path, tables["sample"]
-        self.scene, self.previous, self.following = (
-            links["sample", field].tolist() for field in ("scene_token", "prev", "next")
-        )
-        self.first, self.last = (links["scene", f"{end}_sample_token"].tolist() for end in ("first", "last"))
-        self.times_us = self.table.values["timestamp"].tolist()
-
-    def chain(self, number: int, scene: Row) -> list[int]:
-        """The rows of a scene from its first to its last keyframe."""
-        rows: list[int] = []
-        row, before = self.first[number], -1
-        while row >= 0:
-            # A circle comes back to a row whose prev is not the row before it.
-            if self.scene[row] != number or self.previous[row] != before:
-                token = self._token(row)
-                raise ValueError(
-                    f"{self.place}: the keyframes of {scene['name']} are no chain at sample {token}: check its prev"
-                )
-            if rows and self.times_us[row] <= self.times_us[before]:
-                raise ValueError(
-                    f"{self.place}: sample {self._token(row)} of {scene['name']} is not later than the keyframe "
-                    "before it"
-                )
-            rows.append(row)
-            row, before = self.following[row], row
-        if before != self.last[number] or len(rows) != scene["nbr_samples"]:
-            raise ValueError(
-                f"{self.place}: {scene['name']} promises {scene['nbr_samples']} keyframes up to "
-                f"{self._token(self.last[number])}, sample.json chains {len(rows)} up to {self._token(before)}"
-            )
-        return rows
-
-    def _token(self, row: int) -> str:
-        return shown(self.table.record(row)["token"])
-
-
-def check_chains(tables: Mapping[str, Columns], links: Links) -> None:
-    """``prev`` and ``next`` of the tables in ``CHAINS`` point at each other and never round in a circle; raises
-    ``ValueError`` naming the record."""
-    for name in CHAINS:
-        table = tables[name]
-        ends = {"prev": links[name, "prev"], "next": links[name, "next"]}
-        for field, back in (("next", "prev"), ("prev", "next")):
-            is_torn = (ends[field] >= 0) & (ends[back][ends[field]] != np.arange(len(table.spans)))
-            if is_torn.any():
-                row = table.record(int(is_torn.argmax()))
-                raise ValueError(
-                    f"{table.path}: {field} of record {shown(row['token'])} is {shown(row[field])}, whose {back} is "
-                    f"another record{_more(is_torn)}"
-                )
-        is_circle = _on_circle(ends["next"])
-        if is_circle.any():
-            token = table.record(int(is_circle.argmax()))["token"]
-            raise ValueError(f"{table.path}: prev and next lead from record {shown(token)} round in a circle")
-
-
-def _on_circle(following: Int[np.ndarray, "R"]) -> Bool[np.ndarray, "R"]:
-    """Rows from which ``following`` never comes to an end, by doubling the steps."""
-    end = len(following)
-    ahead = np.append(np.where(following < 0, end, following), end)
-    num_steps = 1
-    while num_steps <= end and (ahead < end).any():
-        ahead, num_steps = ahead[ahead], 2 * num_steps
-    return ahead[:end] < end
-
-
-def check_keyframes(
-    tables: Mapping[str, Columns], links: Links, channels: Sequence[str]
-) -> Int[np.ndarray, "samples channels"]:
-    """Row of ``sample_data`` for each keyframe and channel; raises ``ValueError`` naming the keyframe that lacks one or
-    the file that does not lie in the dataroot."""
-    number = {channel: index for index, channel in enumerate(channels)}
-    of_sensor = np.array([number.get(row["channel"], -1) for row in tables["sensor"].records()], np.int64)
-    of_calibration = of_sensor[links["calibrated_sensor", "sensor_token"]]
-    channel = of_calibration[links["sample_data", "calibrated_sensor_token"]]
-    used = np.flatnonzero(tables["sample_data"].values["is_key_frame"] & (channel >= 0))
-    rows = np.full((len(tables["sample"].spans), len(channels)), -1)
-    rows[links["sample_data", "sample_token"][used], channel[used]] = used
-    table = tables["sample_data"]
-    if (rows < 0).any():
-        sample = int((rows < 0).any(1).argmax())
-        lacking = [name for name, row in zip(channels, rows[sample], strict=True) if row < 0]
-        hint = "; without a LIDAR set the data set's reference_channel: CAM_FRONT" if "LIDAR_TOP" in lacking else ""
-        token = shown(tables["sample"].record(sample)["token"])
-        raise ValueError(f"{table.path}: sample {token} has no keyframe row of {', '.join(lacking)}{hint}")
-    is_unsafe = ~table.values["is_safe"][rows]
-    if is_unsafe.any():
-        row = table.record(int(rows[is_unsafe][0]))
-        raise ValueError(
-            f"{table.path}: file '{shown(row['filename'])}' of {shown(row['token'])} leaves the dataroot or cannot be "
-            "a file name"
-        )
+        findings.add("dangling_token", table.path, message, token=row["token"], num=int(is_lost.sum()))
+    rows[is_lost] = LOST
     return rows
 
 
-def check_boxes(tables: Mapping[str, Columns], links: Links) -> None:
-    """An instance has one box in a keyframe; raises ``ValueError`` naming the first that has two."""
-    sample, instance = (links["sample_annotation", f"{name}_token"] for name in ("sample", "instance"))
-    pair = sample.astype(np.int64) * (len(tables["instance"].spans) + 1) + instance
+def check_scenes(tables: Mapping[str, Columns], links: Links, findings: Findings) -> list[list[int]]:
+    """Rows of ``sample`` scene by scene, in order, where every scene is one chain of its own keyframes and has names
+    that can be file names; of no use where there are findings."""
+    if "scene" not in tables:
+        return []
+    scenes = tables["scene"].records()
+    _check_names(tables, links, scenes, findings)
+    wanted = [("sample", field) for field in ("scene_token", "prev", "next")]
+    if not links.keys() >= {*wanted, *(("scene", f"{end}_sample_token") for end in ("first", "last"))}:
+        return []
+    samples = SampleChains(tables, links, findings)
+    chains = [samples.chain(number, scene) for number, scene in enumerate(scenes)]
+    found = [rows for rows in chains if rows is not None]
+    is_stray = links["sample", "scene_token"] != LOST
+    is_stray[[row for rows in found for row in rows]] = False
+    if is_stray.any() and len(found) == len(chains):
+        token = tables["sample"].record(int(is_stray.argmax()))["token"]
+        message = f"{tables['sample'].path}: no scene leads to sample {shown(token)}"
+        findings.add("stray_sample", tables["sample"].path, message, token=token, num=int(is_stray.sum()))
+    return found
+
+
+def _check_names(tables: Mapping[str, Columns], links: Links, scenes: Sequence[Row], findings: Findings) -> None:
+    """Scene names, scene tokens and locations can be file names, and no two scenes have the same."""
+    path = tables["scene"].path
+    for field in ("name", "token"):
+        _check_file_names(path, f"scene {field}", [(scene["token"], scene[field]) for scene in scenes], findings)
+    is_again = pd.DataFrame(scenes, columns=["name", "token"]).drop_duplicates("token").duplicated("name")
+    if is_again.any():
+        scene = scenes[int(is_again.to_numpy().argmax())]
+        message = f"{path}: there is more than one scene '{shown(scene['name'])}'"
+        findings.add("duplicate_name", path, message, token=scene["token"], num=int(is_again.sum()))
+    if ("scene", "log_token") in links:
+        logs, used = tables["log"].records(), set(links["scene", "log_token"].tolist())
+        places = [(log["token"], log["location"]) for number, log in enumerate(logs) if number in used]
+        _check_file_names(tables["log"].path, "location", places, findings)
+
+
+def _check_file_names(path: Path, what: str, names: Sequence[tuple[str, str]], findings: Findings) -> None:
+    """``names`` are (token, name)."""
+    unsafe = [pair for pair in names if not is_safe_name(pair[1])]
+    if unsafe:
+        token, name = unsafe[0]
+        message = (
+            f"{path}: {what} '{shown(name)}' cannot be a file name: use letters, digits, '_', '-', '.', "
+            f"{MAX_NAME_BYTES} bytes at most"
+        )
+        findings.add("unsafe_name", path, message, token=token, num=len(unsafe))
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a name can be (part of) a file name."""
+    return bool(SAFE_NAME.fullmatch(name)) and len(name.encode()) <= MAX_NAME_BYTES
+
+
+def check_keyframes(
+    tables: Mapping[str, Columns],
+    links: Links,
+    scenes: Sequence[Sequence[int]],
+    channels: Sequence[str],
+    findings: Findings,
+) -> Int[np.ndarray, "samples channels"]:
+    """Row of ``sample_data`` for each keyframe and channel; those of ``scenes`` have one, with a safe file name."""
+    wanted = [("calibrated_sensor", "sensor_token"), ("sample_data", "calibrated_sensor_token")]
+    if not links.keys() >= {*wanted, ("sample_data", "sample_token")}:
+        return np.full((0, len(channels)), -1)
+    number = {channel: index for index, channel in enumerate(channels)}
+    of_sensor = [number.get(row["channel"], -1) for row in tables["sensor"].records()]
+    of_calibration = _looked_up(of_sensor, links[wanted[0]])
+    channel = _looked_up(of_calibration, links[wanted[1]])
+    sample, table = links["sample_data", "sample_token"], tables["sample_data"]
+    used = np.flatnonzero(table.values["is_key_frame"] & (channel >= 0) & (sample >= 0))
+    rows = np.full((len(tables["sample"].spans), len(channels)), -1)
+    rows[sample[used], channel[used]] = used
+    if not any((links[link] == LOST).any() for link in (*wanted, ("sample_data", "sample_token"))):
+        numbers = np.sort([row for scene in scenes for row in scene]).astype(np.int64)
+        _check_complete(tables, numbers, rows[numbers], channels, findings)
+    is_unsafe = (rows >= 0) & ~table.values["is_safe"][rows]
+    if is_unsafe.any():
+        row = table.record(int(rows[is_unsafe][0]))
+        message = (
+            f"{table.path}: file '{shown(row['filename'])}' of {shown(row['token'])} leaves the dataroot or cannot be "
+            "a file name"
+        )
+        findings.add("unsafe_file_name", table.path, message, token=row["token"], num=int(is_unsafe.sum()))
+    return rows
+
+
+def _looked_up(values: Sequence[int] | np.ndarray, rows: Int[np.ndarray, "R"]) -> Int[np.ndarray, "R"]:
+    """``values`` of ``rows``, -1 for ``LOST`` ones."""
+    return np.append(np.asarray(values, np.int64), [-1, -1])[rows]
+
+
+def _check_complete(
+    tables: Mapping[str, Columns],
+    samples: Int[np.ndarray, "K"],
+    rows: Int[np.ndarray, "K channels"],
+    channels: Sequence[str],
+    findings: Findings,
+) -> None:
+    is_incomplete = (rows < 0).any(1)
+    if not is_incomplete.any():
+        return
+    first = int(is_incomplete.argmax())
+    lacking = [name for name, row in zip(channels, rows[first], strict=True) if row < 0]
+    hint = "; without a LIDAR set the data set's reference_channel: CAM_FRONT" if "LIDAR_TOP" in lacking else ""
+    token, path = tables["sample"].record(int(samples[first]))["token"], tables["sample_data"].path
+    message = f"{path}: sample {shown(token)} has no keyframe row of {', '.join(lacking)}{hint}"
+    findings.add("missing_keyframe_row", path, message, token=token, num=int(is_incomplete.sum()))
+
+
+def check_boxes(tables: Mapping[str, Columns], links: Links, findings: Findings) -> None:
+    """An instance has one box in a keyframe."""
+    if not links.keys() >= {("sample_annotation", "sample_token"), ("sample_annotation", "instance_token")}:
+        return
+    sample, instance = (links["sample_annotation", f"{name}_token"].astype(np.int64) for name in ("sample", "instance"))
+    known = np.flatnonzero((sample >= 0) & (instance >= 0))
+    pair = sample[known] * (len(tables["instance"].spans) + 1) + instance[known]
     is_twice = pd.Index(pair).duplicated()
     if is_twice.any():
-        row = tables["sample_annotation"].record(int(is_twice.argmax()))
-        raise ValueError(
-            f"{tables['sample_annotation'].path}: instance {shown(row['instance_token'])} has two boxes in sample "
-            f"{shown(row['sample_token'])}{_more(is_twice)}"
+        table = tables["sample_annotation"]
+        row = table.record(int(known[is_twice.argmax()]))
+        message = (
+            f"{table.path}: instance {shown(row['instance_token'])} has two boxes in sample "
+            f"{shown(row['sample_token'])}"
         )
+        findings.add("duplicate_box", table.path, message, token=row["token"], num=int(is_twice.sum()))
 
 
 @dataclass(frozen=True)
@@ -228,32 +244,58 @@ class Records:
         return self.logs[self.scenes[scene_name]["log_token"]]["location"]
 
 
-def read_json(path: Path) -> Any:
-    """Parse a JSON file; raises ``ValueError`` that names it."""
+def read_json(path: Path, table: str = "", check: str = "malformed_table") -> Any:
+    """Parse a JSON file; raises ``BrokenRecording`` with ``check``, and ``table`` or the file's stem."""
     try:
-        return json.loads(path.read_bytes())
+        if not path.is_file():  # opening a pipe would wait for ever
+            reason = "is no file"
+        else:
+            return json.loads(path.read_bytes())
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}"
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no valid JSON ({error}): was it cut short? Unpack it again") from None
+        reason = f"is no valid JSON ({error}): was it cut short? Unpack it again"
+    raise broken(check, table or path, f"{path} {reason}")
 
 
-def vectors(rows: Sequence[Row], field: str, length: int, table: Path) -> np.ndarray:
-    """``field`` of all ``rows`` as an array (N, length); raises ``ValueError`` naming the first row that is no vector
-    of ``length`` finite numbers."""
+def vectors(rows: Sequence[Row], field: str, length: int, table: Path) -> Float[np.ndarray, "N length"]:
+    """``field`` of all ``rows``; raises ``BrokenRecording`` where one is no vector of ``length`` finite numbers."""
+    findings = Findings()
+    values = find_vectors(rows, field, length, table, findings)
+    findings.stop()
+    return values
+
+
+def find_vectors(
+    rows: Sequence[Row], field: str, length: int, table: Path, findings: Findings
+) -> Float[np.ndarray, "N length"]:
+    """``field`` of all ``rows``; NaN where it is no vector of ``length`` numbers of at most ``MAX_NUMBER``."""
     try:
-        values = np.array([row[field] for row in rows], float).reshape(len(rows), -1)
+        values = np.array([row[field] for row in rows], float).reshape(-1, length)
     except (TypeError, ValueError, OverflowError):
-        values = np.empty((len(rows), 0))
-    if len(rows) == 0:
-        return np.zeros((0, length))
-    if values.shape[1] == length and np.isfinite(values).all():
+        values = np.empty((0, length))
+    if len(values) == len(rows) and (np.abs(values) <= MAX_NUMBER).all():
         return values
-    bad = next((row for row in rows if not _is_vector(row[field], length)), rows[0])
-    raise ValueError(f"{table}: {field} of record {bad['token']} is {bad[field]}, expected {length} finite numbers")
+    parts = [_numbers(row[field], length) for row in rows]
+    is_ragged = np.array([len(part) != length for part in parts])
+    is_finite = np.array([bool((np.abs(part) <= MAX_NUMBER).all()) for part in parts])
+    for check, is_bad in (("wrong_length", is_ragged), ("not_finite", ~is_ragged & ~is_finite)):
+        if is_bad.any():
+            bad = rows[int(is_bad.argmax())]
+            message = (
+                f"{table}: {field} of record {shown(bad['token'])} is {shown(bad[field])}, expected {length} finite "
+                "numbers"
+            )
+            findings.add(check, table, message, token=bad["token"], num=int(is_bad.sum()))
+    is_sound = ~is_ragged & is_finite
+    return np.array([part if good else np.full(length, np.nan) for part, good in zip(parts, is_sound, strict=True)])
 
 
-def _is_vector(value: Any, length: int) -> bool:
+def _numbers(value: Any, length: int) -> Float[np.ndarray, "K"]:
+    """The numbers in a value, however nested; none where it is something else."""
     try:
-        array = np.array(value, float)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return array.size == length and bool(np.isfinite(array).all())
+        return np.array(value, float).ravel()
+    except OverflowError:  # an integer that no float holds
+        return np.full(length, np.inf)
+    except (TypeError, ValueError):
+        return np.empty(0)

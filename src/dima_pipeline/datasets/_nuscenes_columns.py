@@ -12,15 +12,16 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 from jaxtyping import Int
 
-from dima_pipeline.datasets._nuscenes_json import read_blocks, read_spans
+from dima_pipeline.contracts.findings import BrokenRecording
+from dima_pipeline.datasets._nuscenes_findings import Findings, shown
+from dima_pipeline.datasets._nuscenes_json import field_of, read_blocks, read_spans
 
 Row = dict[str, Any]
 
 TOKEN = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-TIME_US = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+TIME_US = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 PIXELS = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 PLACE: dict[str, Any] = {"translation": list[float], "rotation": list[float]}
 CHAIN = {"prev": str, "next": str}
@@ -94,23 +95,43 @@ class Columns:
         return read_spans(self.path, self.spans)
 
 
-def read_tables(directory: Path) -> dict[str, Columns]:
-    """The columns of all tables of a version folder such as ``.../v1.0-mini``; raises ``ValueError`` for a cut or
-    malformed table, a missing field or one of another type, and a token that stands twice."""
-    return {name: read_columns(directory / f"{name}.json", name) for name in FIELDS}
+Links = dict[tuple[str, str], Int[np.ndarray, "R"]]
+"""(table, field) -> row of the target table for each row of the table, -1 for an empty ``prev`` or ``next``, ``LOST``
+for a token that is not there; only where both tables could be read and the target has each token once."""
+LOST = -2
+
+
+def read_tables(directory: Path, findings: Findings) -> dict[str, Columns]:
+    """The columns of the tables of a version folder such as ``.../v1.0-mini``, without those that are not there, cut or
+    malformed, lack a field or have one of another type."""
+    check_tables_are_there(directory, findings)
+    tables = {}
+    for name in FIELDS:
+        try:
+            if (directory / f"{name}.json").exists():
+                tables[name] = read_columns(directory / f"{name}.json", name)
+        except BrokenRecording as error:
+            findings.extend(error.findings)
+    return tables
+
+
+def check_tables_are_there(directory: Path, findings: Findings) -> None:
+    """All tables of ``FIELDS`` exist, as files or whatever else."""
+    missing = [path for path in (directory / f"{name}.json" for name in FIELDS) if not path.exists()]
+    names = ", ".join(path.name for path in missing)
+    for path in missing:
+        findings.add("missing_table", path, f"{directory} lacks {names}: unpack the metadata of this version again")
 
 
 def read_columns(path: Path, name: str) -> Columns:
-    """Read one table block by block; raises ``ValueError`` as ``read_tables``."""
+    """Read one table block by block; raises ``BrokenRecording`` as ``read_blocks``."""
     fields = {field: msgspec.Raw if field in LATER else kind for field, kind in FIELDS[name].items()}
     spans, parts = [np.empty((0, 2), np.int64)], [_values(name, [])]
     for block in read_blocks(path, fields):
         spans.append(block.spans)
         parts.append(_values(name, block.rows))
     values = {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
-    table = Columns(path, np.concatenate(spans), values)
-    _check_unique(table)
-    return table
+    return Columns(path, np.concatenate(spans), values)
 
 
 def _values(name: str, rows: Sequence[Any]) -> dict[str, np.ndarray]:
@@ -126,17 +147,6 @@ def _values(name: str, rows: Sequence[Any]) -> dict[str, np.ndarray]:
     return values
 
 
-def _check_unique(table: Columns) -> None:
-    tokens = table.values["token"]
-    is_again = pd.Index(tokens).duplicated()
-    if is_again.any():
-        again = int(is_again.argmax())
-        one, other = (table.record(row)["token"] for row in (int((tokens == tokens[again]).argmax()), again))
-        if one != other:  # once in ten million readings of trainval
-            raise ValueError(f"{table.path}: the hashes of {shown(one)} and {shown(other)} collide: read it again")
-        raise ValueError(f"{table.path}: token {shown(one)} stands for more than one record")
-
-
 def is_safe_file(name: str) -> bool:
     """Whether a file name is a plain path below the dataroot that a file system takes."""
     is_plain = name.isprintable() and "\\" not in name and not name.startswith("/")
@@ -148,26 +158,26 @@ def is_safe_file(name: str) -> bool:
     )
 
 
-def shown(text: Any) -> str:
-    """A token or name for a message: short and without control characters, whatever the file holds."""
-    escaped = repr(text)[1:-1] if isinstance(text, str) else repr(text)
-    return escaped if len(escaped) <= 80 else f"{escaped[:77]}..."
-
-
-def check_values(path: Path, name: str, rows: Sequence[Row]) -> None:
-    """The fields of all ``rows`` are of their types; raises ``ValueError`` naming the record and the field."""
+def check_values(path: Path, name: str, rows: Sequence[Row], findings: Findings) -> None:
+    """The fields of all ``rows`` are of their types."""
+    kind = _kind(name)
     try:
-        msgspec.convert(rows, list[_kind(name)])  # type: ignore[misc]
+        msgspec.convert(rows, list[kind])  # type: ignore[valid-type]
     except (msgspec.ValidationError, UnicodeEncodeError):
-        for row in rows:
-            _check_row(path, name, row)
+        _find_wrong_types(path, kind, rows, findings)
 
 
-def _check_row(path: Path, name: str, row: Row) -> None:
-    try:
-        msgspec.convert(row, _kind(name))
-    except (msgspec.ValidationError, UnicodeEncodeError) as error:
-        raise ValueError(f"{path}: record {shown(row['token'])} has a field of another type: {error}") from None
+def _find_wrong_types(path: Path, kind: Any, rows: Sequence[Row], findings: Findings) -> None:
+    wrong: dict[str, list[tuple[str, Exception]]] = {}
+    for row in rows:
+        try:
+            msgspec.convert(row, kind)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            wrong.setdefault(field_of(error), []).append((str(row.get("token", "")), error))
+    for found in wrong.values():
+        token, reason = found[0]
+        message = f"{path}: record {shown(token)} has a field of another type: {reason}"
+        findings.add("wrong_type", path, message, token=token, num=len(found))
 
 
 def _kind(name: str) -> Any:

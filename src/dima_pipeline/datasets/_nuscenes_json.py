@@ -7,6 +7,7 @@ read record by record with the standard library, which also knows the byte where
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,20 @@ import msgspec
 import numpy as np
 from jaxtyping import Int
 
+from dima_pipeline.contracts.findings import BrokenRecording
+from dima_pipeline.datasets._nuscenes_findings import Findings, broken
+
 BLOCK_BYTES = 1 << 17
 """Fits into the cache of a processor core: four megabytes take a quarter longer."""
 MAX_RECORD_BYTES = 1 << 20
 """A longer record is taken for damage or an attack; records of nuScenes take half a kilobyte."""
+MAX_FAULTS = 1000
+"""A table with so many broken records is not read to its end."""
 
 SPACE = re.compile(r"[ \t\r\n]*")
 COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+TOKEN = re.compile(rb'"token"\s*:\s*"([^"\\]{1,200})"')
 KINDS = {b"{": "dict", b'"': "str", b"t": "bool", b"f": "bool", b"n": "null"} | {
     digit.encode(): "number" for digit in "-0123456789"
 }
@@ -41,37 +49,67 @@ class Block:
 def read_blocks(path: Path, fields: Mapping[str, Any], block_bytes: int = BLOCK_BYTES) -> Iterator[Block]:
     """The records of a JSON list, decoded to the ``fields``: name -> type, ``msgspec.Raw`` for what must only be there.
 
-    Holds one block of about ``block_bytes`` at a time. Raises ``ValueError`` that names the file, and the record or the
-    byte: for a file that cannot be read or is no JSON list in UTF-8, and for a record that lacks a field, has one of
-    another type or is longer than ``MAX_RECORD_BYTES``.
+    Holds one block of about ``block_bytes`` at a time. Raises ``BrokenRecording`` that names the file, and the record
+    or the byte: at once for a file that cannot be read, is no JSON list in UTF-8 or holds a record longer than
+    ``MAX_RECORD_BYTES``; at the end for the records that lack a field or have one of another type, which are left out.
     """
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise broken("unreadable_table", path, f"{path} is no file")
         with path.open("rb") as file:
             reader = _Reader(path, file, fields, block_bytes)
             reader.open_list()
             while not reader.is_closed():
                 yield reader.take()
+            reader.findings().stop()
     except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+        raise broken("unreadable_table", path, f"{path} cannot be read: {error.strerror}") from None
 
 
 def read_spans(path: Path, spans: Int[np.ndarray, "R 2"]) -> list[dict[str, Any]]:
     """The records that lie at ``spans`` of the file, as ``json.loads`` gives them.
 
-    Raises ``ValueError`` where there is no record (any more).
+    Raises ``BrokenRecording`` where there is no record (any more).
     """
     try:
-        with path.open("rb", buffering=0) as file:
-            parts = []
-            for start, end in spans.tolist():
-                file.seek(start)
-                parts.append(file.read(end - start).decode())
-        rows = json.loads(f"[{','.join(parts)}]")
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} cannot be read again ({error}): did it change meanwhile?") from None
+        parts = list(span_bytes(path, spans))
+    except OSError as error:
+        raise broken("unreadable_table", path, f"{path} cannot be read again: {error.strerror}") from None
+    try:
+        rows = json.loads(f"[{','.join(part.decode() for part in parts)}]")
+    except (ValueError, RecursionError):
+        rows = [_read_again(path, part, start) for part, start in zip(parts, spans[:, 0].tolist(), strict=True)]
     if len(rows) != len(spans) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path} has no records where they were: did it change meanwhile?")
+        message = f"{path} has no records where they were: did it change meanwhile?"
+        raise broken("unreadable_record", path, message)
     return rows
+
+
+def _read_again(path: Path, content: bytes, start: int) -> Any:
+    try:
+        return json.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        token = TOKEN.search(content)
+        raise broken(
+            "unreadable_record",
+            path,
+            f"{path} cannot be read again at byte {start} ({error}): did it change meanwhile?",
+            token=token[1].decode(errors="replace") if token else "",
+        ) from None
+
+
+def span_bytes(path: Path, spans: Int[np.ndarray, "R 2"]) -> Iterator[bytes]:
+    """The bytes of each record as it stands in the file."""
+    with path.open("rb", buffering=0) as file:
+        for start, end in spans.tolist():
+            file.seek(start)
+            yield file.read(end - start)
+
+
+def field_of(error: Exception) -> str:
+    """The field of a record that a ``msgspec.ValidationError`` is about."""
+    found = re.search(r"\$(?:\[\d*\.*\])?\.(\w+)", str(error))
+    return found[1] if found else ""
 
 
 class _Reader:
@@ -84,6 +122,9 @@ class _Reader:
         """Where ``text`` begins in the file."""
         self.is_end = False
         self.num_rows = 0
+        self.faults: dict[tuple[str, str], tuple[str, str]] = {}
+        """(check, field) -> message and token of the first record that fails it."""
+        self.num_faults = Counter[tuple[str, str]]()
         self.required = frozenset(fields)
         plain = msgspec.defstruct("Record", list(fields.items()), gc=False)
         self.decoder = msgspec.json.Decoder(list[plain])  # type: ignore[valid-type]
@@ -107,9 +148,21 @@ class _Reader:
                 return self.text[:1]
             self.more()
 
-    def broken(self, reason: str, at: int = 0) -> ValueError:
+    def findings(self) -> Findings:
+        """What is wrong with the records so far."""
+        found = Findings()
+        for (check, field), (message, token) in self.faults.items():
+            found.add(check, self.path, message, token=token, num=self.num_faults[check, field])
+        return found
+
+    def broken(self, reason: str, at: int = 0) -> BrokenRecording:
         place = self.place + at
-        return ValueError(f"{self.path} is no valid JSON ({reason} at byte {place}): was it cut short? Unpack it again")
+        return self.malformed(f" is no valid JSON ({reason} at byte {place}): was it cut short? Unpack it again")
+
+    def malformed(self, text: str) -> BrokenRecording:
+        found = self.findings()
+        found.add("malformed_table", self.path, f"{self.path}{text}")
+        return BrokenRecording(found)
 
     def open_list(self) -> None:
         while len(self.text) < 3 and not self.is_end:
@@ -117,7 +170,7 @@ class _Reader:
         self.skip(3 if self.text.startswith(b"\xef\xbb\xbf") else 0)
         mark = self.peek()
         if mark in KINDS:
-            raise ValueError(f"{self.path} holds a {KINDS[mark]}, expected a list of records")
+            raise self.malformed(f" holds a {KINDS[mark]}, expected a list of records")
         if mark != b"[":
             raise self.broken("no list begins")
         self.skip(1)
@@ -143,13 +196,14 @@ class _Reader:
                 self.more()
             block = self._take_plain() or self._take_carefully()
             if block:
-                self.num_rows += len(block.rows)
                 return block
             self.more()
 
     def _take_plain(self) -> Block | None:
         cut = self.text.rfind(b"}") + 1
         body = self.text[:cut]
+        if SURROGATE.search(body):  # the decoder takes halves of them
+            return None
         try:
             if not body.isascii():
                 body.decode()  # the decoder does not look into fields that it skips
@@ -161,6 +215,7 @@ class _Reader:
         if not len(rows) == len(starts) == len(ends) > 0 or (ends - starts).max() > MAX_RECORD_BYTES:
             return None
         block = Block(rows, np.stack([starts, ends], 1) + self.place)
+        self.num_rows += len(rows)
         self.skip(cut)
         return block
 
@@ -168,15 +223,20 @@ class _Reader:
         text = self.text.decode("latin-1")  # one character a byte: places in it are places in the file
         rows: list[Any] = []
         spans: list[tuple[int, int]] = []
+        end = 0
         comma = SPACE.match(text)
         while comma and (span := self._next_record(text, comma.end())):
-            rows.append(self._checked(span, self.num_rows + len(rows)))
-            spans.append(span)
-            comma = COMMA.match(text, span[1])
-        if not rows:
+            row = self._checked(span)
+            if row is not None:
+                rows.append(row)
+                spans.append(span)
+            self.num_rows += 1
+            end = span[1]
+            comma = COMMA.match(text, end)
+        if not end:
             return None
-        block = Block(rows, np.array(spans, np.int64) + self.place)
-        self.skip(spans[-1][1])
+        block = Block(rows, np.array(spans, np.int64).reshape(-1, 2) + self.place)
+        self.skip(end)
         return block
 
     def _next_record(self, text: str, start: int) -> tuple[int, int] | None:
@@ -195,16 +255,30 @@ class _Reader:
             raise self.broken(f"a record of more than {MAX_RECORD_BYTES} bytes", start)
         return start, end
 
-    def _checked(self, span: tuple[int, int], number: int) -> Any:
+    def _checked(self, span: tuple[int, int]) -> Any:
+        """The record as an object; None where it is noted as a fault."""
         try:
             row = json.loads(self.text[span[0] : span[1]].decode())
         except UnicodeDecodeError as error:
             raise self.broken("no UTF-8", span[0] + error.start) from None
         if not isinstance(row, dict) or not self.required <= row.keys():
             lacking = sorted(self.required - row.keys()) if isinstance(row, dict) else "its fields"
-            raise ValueError(f"{self.path}: record {number} lacks {lacking}")
+            self._note("missing_field", str(lacking), f"record {self.num_rows} lacks {lacking}", row)
+            return None
         try:
+            if SURROGATE.search(self.text, *span):
+                json.dumps(row, ensure_ascii=False).encode()  # fails for halves
             return msgspec.convert(row, self.careful)
+        except RecursionError:
+            raise self.broken("nested too deeply", span[0]) from None
         except (msgspec.ValidationError, UnicodeEncodeError) as error:
-            where = f"record {number} at byte {self.place + span[0]}"
-            raise ValueError(f"{self.path}: {where} has a field of another type: {error}") from None
+            where = f"record {self.num_rows} at byte {self.place + span[0]}"
+            self._note("wrong_type", field_of(error), f"{where} has a field of another type: {error}", row)
+            return None
+
+    def _note(self, check: str, field: str, message: str, row: Any) -> None:
+        token = row.get("token") if isinstance(row, dict) else ""
+        self.faults.setdefault((check, field), (f"{self.path}: {message}", token if isinstance(token, str) else ""))
+        self.num_faults[check, field] += 1
+        if self.num_faults.total() >= MAX_FAULTS:
+            raise BrokenRecording(self.findings())

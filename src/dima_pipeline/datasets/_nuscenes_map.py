@@ -4,18 +4,21 @@ Everything is built once per location; a keyframe then costs one query of a spat
 Elements follow VAD: dividers, outlines of crossings, outlines of the union of road segments and lanes, lane centres.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import shapely
 from jaxtyping import Float
 
 from dima_pipeline.contracts.frames import MAP_KINDS, NUM_POLYLINE_POINTS, PERCEPTION_RANGE_M
 from dima_pipeline.datasets._nuscenes_check import read_json
+from dima_pipeline.datasets._nuscenes_findings import broken, shown
 from dima_pipeline.geometry import from_frame, to_frame
 
 POLYGON_LAYERS = ("drivable_area", "road_segment", "lane", "ped_crossing", "walkway", "stop_line", "carpark_area")
@@ -26,6 +29,35 @@ MIN_ELEMENT_M = 0.5
 PIECE_POINTS = 16
 """Outlines of whole towns are indexed in pieces of this many points and joined again after the clip."""
 LANE_STEP_M = 1.0
+MAX_COORDINATE_M, MAX_LANE_M = 1e6, 1e4
+
+_NUMBER = Annotated[float, msgspec.Meta(ge=-MAX_COORDINATE_M, le=MAX_COORDINATE_M)]
+_LENGTH = Annotated[float, msgspec.Meta(ge=0, le=MAX_LANE_M)]
+_POSE = Annotated[list[_NUMBER], msgspec.Meta(min_length=3, max_length=3)]
+_FIELDS: dict[str, dict[str, Any]] = {
+    "node": {"token": str, "x": _NUMBER, "y": _NUMBER},
+    "polygon": {"token": str, "exterior_node_tokens": Annotated[list[str], msgspec.Meta(min_length=3)]}
+    | {"holes": list[msgspec.defstruct("hole", [("node_tokens", list[str])])]},  # type: ignore[misc]
+    "line": {"token": str, "node_tokens": list[str]},
+    "drivable_area": {"polygon_tokens": list[str]},
+    **{name: {"polygon_token": str} for name in POLYGON_LAYERS[1:]},
+    **{name: {"line_token": str} for name in LINE_LAYERS},
+}
+_ARC = {"start_pose": _POSE, "shape": str, "radius": Annotated[float, msgspec.Meta(gt=0)]} | {
+    "segment_length": Annotated[list[_LENGTH], msgspec.Meta(min_length=3, max_length=3)]
+}
+_KINDS: dict[str, Any] = {name: msgspec.defstruct(name, list(fields.items())) for name, fields in _FIELDS.items()}
+_PATH: Any = msgspec.defstruct("arc", list(_ARC.items()))
+_LINKS: Any = msgspec.defstruct("lanes", [("outgoing", list[str])])
+MAP = msgspec.defstruct(
+    "map",
+    [
+        *((name, list[kind]) for name, kind in _KINDS.items()),  # type: ignore[valid-type]
+        ("arcline_path_3", dict[str, list[_PATH]]),
+        ("connectivity", dict[str, _LINKS]),
+    ],
+)
+"""What is read of a map expansion, and what it must be to be drawn."""
 
 Area = tuple[str, np.ndarray, tuple[np.ndarray, ...]]
 Line = tuple[str, np.ndarray]
@@ -45,15 +77,31 @@ class Layers:
 
 
 def read_layers(path: Path) -> Layers:
-    """Read a map expansion file; raises ``ValueError`` that names it when a layer or a referenced token is missing."""
-    content = read_json(path)
+    """Read a map expansion file; raises ``BrokenRecording`` that names it when a layer or a referenced token is
+    missing, or a shape is none."""
+    table = "/".join(path.parts[-3:])
+    content = read_json(path, table, "broken_map")
+    if not isinstance(content, dict):
+        raise broken("broken_map", table, f"{path} holds no map expansion but a {type(content).__name__}")
     lacking = [name for name in (*POLYGON_LAYERS, *LINE_LAYERS, *OTHER_LAYERS) if name not in content]
     if lacking:
-        raise ValueError(f"{path} lacks {', '.join(lacking)}: map expansion 1.3 or later is needed")
+        raise broken("broken_map", table, f"{path} lacks {', '.join(lacking)}: map expansion 1.3 or later is needed")
     try:
+        msgspec.convert(content, MAP)
         return _layers(content)
-    except (KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path}: a record is incomplete or points to a missing token: {error!r}") from None
+    except (KeyError, ValueError, ArithmeticError, AssertionError, shapely.errors.ShapelyError) as error:
+        # The devkit asserts and divides where it discretises lanes.
+        message = f"{path}: a record is incomplete or points to a missing token: {shown(repr(error))}"
+        raise broken("broken_map", table, message, token=_culprit(content, error)) from None
+
+
+def _culprit(content: dict[str, Any], error: Exception) -> str:
+    """The token that is missing, or that of the record which an error is about; empty where it is neither."""
+    if isinstance(error, KeyError):
+        return str(error.args[0])
+    place = re.search(r"\$\.(\w+)\[(\d+)\]", str(error))
+    record = content[place[1]][int(place[2])] if place else None
+    return str(record.get("token", "")) if isinstance(record, dict) else ""
 
 
 def _layers(content: dict[str, Any]) -> Layers:

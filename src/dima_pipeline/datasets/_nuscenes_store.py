@@ -1,7 +1,7 @@
 """Reads recordings scene by scene without holding their tables: the JSON files stay the store.
 
 The tables are read once, block by block, and checked; what is kept says in which bytes of which file the records of
-each scene lie (35 MB for trainval). A scene is then read from there, exactly as ``json.loads`` gives it. With a
+each scene lie (45 MB for trainval). A scene is then read from there, exactly as ``json.loads`` gives it. With a
 ``cache_dir`` those places are memory-mapped files, which a second process opens without reading the tables.
 """
 
@@ -18,24 +18,43 @@ from jaxtyping import Int
 
 from dima_pipeline.contracts.frames import CAMERAS
 from dima_pipeline.datasets._nuscenes_check import (
+    Links,
     Records,
     Table,
-    check_boxes,
-    check_chains,
     check_keyframes,
-    check_references,
-    check_scenes,
+    check_tables,
     read_json,
 )
-from dima_pipeline.datasets._nuscenes_columns import FIELDS, Row, check_values, read_tables, shown
-from dima_pipeline.datasets._nuscenes_json import read_spans
+from dima_pipeline.datasets._nuscenes_columns import (
+    FIELDS,
+    Columns,
+    Row,
+    check_values,
+    is_safe_file,
+    read_tables,
+)
+from dima_pipeline.datasets._nuscenes_findings import Findings, of_scene, shown
+from dima_pipeline.datasets._nuscenes_json import read_spans, span_bytes
+from dima_pipeline.datasets._nuscenes_values import check_poses, check_records
 from dima_pipeline.plugins import unknown
 
 SMALL = ("category", "attribute", "visibility", "sensor", "log")
 """Tables that are held whole, as is ``scene``."""
 PLACED = ("sample", "sample_data", "ego_pose", "calibrated_sensor", "sample_annotation", "instance")
 """Tables of which only the records of a scene are held."""
-CACHE_FORMAT = 1
+SWEEPS = {"lidar_data": "sample_data", "lidar_pose": "ego_pose"}
+"""Further places, and their tables: all readings of ``LIDAR`` of a scene, at the keyframes and between."""
+PLACES = {**{name: name for name in PLACED}, **SWEEPS}
+LIDAR = "LIDAR_TOP"
+CACHE_FORMAT = 2
+
+
+@dataclass(frozen=True)
+class LidarSweeps:
+    """Rows of ``sample_data`` of ``LIDAR``, at the keyframes of a scene and between, and their ego poses, by token."""
+
+    rows: Table
+    ego_poses: Table
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,7 @@ class RecordStore:
     scenes: Table
     """By scene name, in the order of ``scene.json``."""
     places: dict[str, Places]
-    """Of the tables in ``PLACED``."""
+    """By the names in ``PLACES``."""
     stamps: Stamps
 
     @classmethod
@@ -77,9 +96,9 @@ class RecordStore:
         """Read and check the tables of a version folder such as ``.../v1.0-mini``.
 
         With ``cache_dir``, what was found is kept there and mapped the next time, as long as no table changes.
-        Raises ``ValueError`` that names the table and the token: a missing, cut or malformed table, a missing field or
-        one of another type, a duplicate or dangling token, a broken chain, a file name that leads out of the dataroot,
-        a keyframe without its camera or reference rows.
+        Raises ``BrokenRecording`` with all that is found: missing, cut or malformed tables, missing fields and those of
+        another type, duplicate and dangling tokens, broken chains, file names that lead out of the dataroot, keyframes
+        without their camera or reference rows. What rests on a table or token that is broken is not looked at.
         """
         stamps = read_stamps(directory)
         folder = cache_dir and cache_dir / _digest(directory, reference_channel, stamps)
@@ -87,7 +106,6 @@ class RecordStore:
         places = kept or find_places(directory, reference_channel)
         small = {name: {row["token"]: row for row in read_json(directory / f"{name}.json")} for name in SMALL}
         scenes = {row["name"]: row for row in read_json(directory / "scene.json")}
-        check_values(directory / "scene.json", "scene", list(scenes.values()))
         if read_stamps(directory) != stamps:
             raise ValueError(f"{directory} changed while it was read: start again when it is complete")
         if folder and not kept:
@@ -105,30 +123,65 @@ class RecordStore:
     def records(self, scene_name: str) -> Records:
         """The rows of one scene.
 
-        Raises ``ValueError`` for a field of another type, with its token, and for tables that changed since ``open``.
+        Raises ``BrokenRecording`` with all that is found in its fields, and ``ValueError`` for tables that changed
+        since ``open``.
         """
-        if read_stamps(self.directory) != self.stamps:
-            raise ValueError(f"{self.directory} changed since it was opened: start again")
-        scene = self._scene(scene_name)
-        number = list(self.scenes).index(scene_name)
-        rows = {name: self._rows(name, number) for name in PLACED}
-        try:
-            return self._index(scene, rows)
-        except KeyError as error:  # not seen since the tables were checked, but never to be met unnamed
-            token = shown(error.args[0])
-            raise ValueError(
-                f"{self.directory}: {scene_name} does not hold token {token}: delete the cache and start again"
-            ) from None
+        scene, number = self._scene(scene_name), self._number(scene_name)
+        with of_scene(scene_name):
+            findings = Findings()
+            rows = {name: self._rows(name, number, findings) for name in PLACED}
+            findings.stop()
+            try:
+                records = self._index(scene, rows)
+            except KeyError as error:  # not seen since the tables were checked, but never to be met unnamed
+                token = shown(error.args[0])
+                raise ValueError(
+                    f"{self.directory}: {scene_name} does not hold token {token}: delete the cache and start again"
+                ) from None
+            check_records(records, findings)
+            findings.stop()
+            return records
+
+    def sweeps(self, scene_name: str) -> LidarSweeps:
+        """The readings of ``LIDAR`` of one scene; none where it was not recorded.
+
+        Raises ``ValueError`` for a file name that leads out of the dataroot, and as ``records``.
+        """
+        number = self._number(scene_name)
+        with of_scene(scene_name):
+            findings = Findings()
+            rows, poses = (self._rows(name, number, findings) for name in SWEEPS)
+            findings.stop()
+            check_poses(poses, self.directory / "ego_pose.json", findings)
+            _check_files(rows, self.directory / "sample_data.json", findings)
+            findings.stop()
+        return LidarSweeps({row["token"]: row for row in rows}, {pose["token"]: pose for pose in poses})
+
+    def digest(self, scene_name: str) -> str:
+        """SHA-256 of the bytes of all records that ``records`` and ``sweeps`` read."""
+        scene, number = self._scene(scene_name), self._number(scene_name)
+        hasher = hashlib.sha256(json.dumps([scene, self.small], sort_keys=True).encode())
+        for name, places in self.places.items():
+            for content in span_bytes(self.directory / f"{PLACES[name]}.json", places.scene(number)):
+                hasher.update(content)
+        return hasher.hexdigest()
 
     def _scene(self, scene_name: str) -> Row:
         if scene_name not in self.scenes:
             raise ValueError(unknown("scene", scene_name, self.scene_names(), where=str(self.directory)))
         return self.scenes[scene_name]
 
-    def _rows(self, name: str, number: int) -> list[Row]:
-        path = self.directory / f"{name}.json"
+    def _number(self, scene_name: str) -> int:
+        """Place of a scene in ``scene.json``; raises ``ValueError`` for tables that changed since ``open``."""
+        self._scene(scene_name)
+        if read_stamps(self.directory) != self.stamps:
+            raise ValueError(f"{self.directory} changed since it was opened: start again")
+        return list(self.scenes).index(scene_name)
+
+    def _rows(self, name: str, number: int, findings: Findings) -> list[Row]:
+        path = self.directory / f"{PLACES[name]}.json"
         rows = read_spans(path, self.places[name].scene(number))
-        check_values(path, name, rows)
+        check_values(path, PLACES[name], rows, findings)
         return rows
 
     def _index(self, scene: Row, rows: dict[str, list[Row]]) -> Records:
@@ -141,10 +194,7 @@ class RecordStore:
         sensor_rows: dict[str, Table] = {token: {} for token in samples}
         for row in rows["sample_data"]:
             _ = ego_poses[row["ego_pose_token"]]
-            channel = channels[row["calibrated_sensor_token"]]
-            if channel in CAMERAS and not (row["width"] and row["height"]):
-                raise ValueError(f"{self.directory}/sample_data.json: {row['filename']} has no width and height")
-            sensor_rows[row["sample_token"]][channel] = row
+            sensor_rows[row["sample_token"]][channels[row["calibrated_sensor_token"]]] = row
         annotations: dict[str, list[Row]] = {token: [] for token in samples}
         for row in rows["sample_annotation"]:
             _ = categories[row["instance_token"]]
@@ -165,28 +215,28 @@ class RecordStore:
 
 
 def read_stamps(directory: Path) -> Stamps:
-    """Size and time of change of every table; raises ``ValueError`` that names those that are missing."""
+    """Size and time of change of every table that is there."""
     paths = {name: directory / f"{name}.json" for name in FIELDS}
-    missing = [path.name for path in paths.values() if not path.is_file()]
-    if missing:
-        raise ValueError(f"{directory} lacks {', '.join(missing)}: unpack the metadata of this version again")
-    return {name: (path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths.items()}
+    return {name: (path.stat().st_size, path.stat().st_mtime_ns) for name, path in paths.items() if path.is_file()}
 
 
 def find_places(directory: Path, reference_channel: str) -> dict[str, Places]:
-    """Check all tables and find out which records each scene needs; raises ``ValueError`` as ``RecordStore.open``."""
-    tables = read_tables(directory)
-    links = check_references(tables)
-    scenes = check_scenes(tables, links)
-    check_chains(tables, links)
+    """Check all tables and find out which records each scene needs; raises as ``RecordStore.open``."""
+    findings = Findings()
+    tables = read_tables(directory, findings)
+    links, scenes = check_tables(tables, findings)
+    if "scene" in tables:
+        check_values(tables["scene"].path, "scene", tables["scene"].records(), findings)
     channels = tuple(dict.fromkeys((*CAMERAS, reference_channel)))
-    keyframes = check_keyframes(tables, links, channels)
-    check_boxes(tables, links)
+    keyframes = check_keyframes(tables, links, scenes, channels, findings)
+    findings.stop()
     of_sample = np.empty(len(tables["sample"].spans), np.int64)
     for number, rows in enumerate(scenes):
         of_sample[rows] = number
     data, box_scene = keyframes.ravel(), of_sample[links["sample_annotation", "sample_token"]]
     data_scene = np.repeat(of_sample, len(channels))
+    lidar = _lidar_rows(tables, links)
+    lidar_scene = of_sample[links["sample_data", "sample_token"][lidar]]
     needed = {
         "sample": (of_sample, np.arange(len(of_sample))),
         "sample_data": (data_scene, data),
@@ -194,8 +244,26 @@ def find_places(directory: Path, reference_channel: str) -> dict[str, Places]:
         "calibrated_sensor": (data_scene, links["sample_data", "calibrated_sensor_token"][data]),
         "sample_annotation": (box_scene, np.arange(len(box_scene))),
         "instance": (box_scene, links["sample_annotation", "instance_token"]),
+        "lidar_data": (lidar_scene, lidar),
+        "lidar_pose": (lidar_scene, links["sample_data", "ego_pose_token"][lidar]),
     }
-    return {name: _place(tables[name].spans, *needed[name], len(scenes)) for name in PLACED}
+    return {name: _place(tables[table].spans, *needed[name], len(scenes)) for name, table in PLACES.items()}
+
+
+def _lidar_rows(tables: Mapping[str, Columns], links: Links) -> Int[np.ndarray, "R"]:
+    """Rows of ``sample_data`` that are readings of ``LIDAR``, keyframes or not."""
+    is_lidar = np.array([row["channel"] == LIDAR for row in tables["sensor"].records()], bool)
+    of_calibration = is_lidar[links["calibrated_sensor", "sensor_token"]]
+    return np.flatnonzero(of_calibration[links["sample_data", "calibrated_sensor_token"]])
+
+
+def _check_files(rows: list[Row], path: Path, findings: Findings) -> None:
+    """File names lie below the dataroot."""
+    unsafe = [row for row in rows if not is_safe_file(row["filename"])]
+    if unsafe:
+        token, name = unsafe[0]["token"], shown(unsafe[0]["filename"])
+        message = f"{path}: file '{name}' of {shown(token)} leaves the dataroot or cannot be a file name"
+        findings.add("unsafe_file_name", path, message, token=token, num=len(unsafe))
 
 
 def _place(
@@ -236,11 +304,11 @@ def load_places(folder: Path, stamps: Stamps) -> dict[str, Places] | None:
                 np.load(folder / f"{name}_spans.npy", mmap_mode="r", allow_pickle=False),
                 np.load(folder / f"{name}_bounds.npy", allow_pickle=False),
             )
-            for name in PLACED
+            for name in PLACES
         }
     except (OSError, ValueError, EOFError):
         return None
-    return places if all(_is_sound(places[name], stamps[name][0]) for name in PLACED) else None
+    return places if all(_is_sound(places[name], stamps[table][0]) for name, table in PLACES.items()) else None
 
 
 def _is_sound(places: Places, num_bytes: int) -> bool:

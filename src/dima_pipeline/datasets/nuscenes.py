@@ -5,19 +5,23 @@ category names, lane curves and official splits. Caesar et al., "nuScenes", CVPR
 """
 
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from dima_pipeline.contracts.frames import CAMERAS, MAP_KINDS
 from dima_pipeline.datasets import SceneTables
-from dima_pipeline.datasets._nuscenes_can import CanBus, read_can_bus
+from dima_pipeline.datasets._files import check_inside, find_outside, outside_error, read_image
+from dima_pipeline.datasets._nuscenes_can import MESSAGES, CanBus, read_can_bus
 from dima_pipeline.datasets._nuscenes_check import Records, Row
 from dima_pipeline.datasets._nuscenes_map import Area, Line, TownMap, read_layers
 from dima_pipeline.datasets._nuscenes_route import LaneGraph, command_on_route, look_ahead_m
-from dima_pipeline.datasets._nuscenes_store import RecordStore
+from dima_pipeline.datasets._nuscenes_store import LidarSweeps, RecordStore
 from dima_pipeline.datasets._nuscenes_tables import (
     SceneFrames,
     camera_columns,
@@ -29,9 +33,7 @@ from dima_pipeline.datasets._nuscenes_tables import (
 )
 from dima_pipeline.geometry import rotation_from_quaternion, yaw_from_rotation
 from dima_pipeline.plugins import config_dataclass, unknown
-
-MAX_PIXELS = 50_000_000
-"""A larger image is taken for damage or an attack, and not decoded."""
+from dima_pipeline.storage.manifest import digest
 
 
 @config_dataclass
@@ -44,6 +46,8 @@ class Config:
     """Refuse a location without map expansion; otherwise its scenes have no map elements and no lane graph."""
     reference_channel: str = "LIDAR_TOP"
     """Sensor whose ego pose is the pose of a keyframe; ``CAM_FRONT`` for recordings without LIDAR."""
+    linked_roots: list[str] = field(default_factory=list)
+    """Folders besides the dataroot that links in it may lead to, e.g. another disk that ``samples`` lies on."""
 
 
 class NuScenesDataset:
@@ -52,26 +56,45 @@ class NuScenesDataset:
     Raises ``ValueError`` that names the path, table or token for a wrong root, a broken table or a missing map.
     """
 
-    def __init__(self, config: Config, *, dataroot: Path) -> None:
+    def __init__(self, config: Config, *, dataroot: Path, cache_dir: Path | None = None) -> None:
         self.config = config
         self.dataroot = Path(dataroot)
         self.unmapped: Counter[str] = Counter()
         """Boxes left out of ``agents`` in the scenes read so far, by category name."""
-        self._store = RecordStore.open(_version_folder(self.dataroot, config.version), config.reference_channel)
+        folder = _version_folder(self.dataroot, config.version)
+        self._check_inside(folder.glob("*.json"))
+        self._store = RecordStore.open(folder, config.reference_channel, cache_dir)
+        self._last: Records | None = None
         self._towns: dict[str, tuple[TownMap, LaneGraph] | None] = {}
         if config.require_maps:
             self._check_maps()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without maps and records, which every process reads for itself."""
+        return {**self.__dict__, "_towns": {}, "_last": None}
 
     def scene_names(self) -> list[str]:
         """Names of all scenes, in the order of ``scene.json``."""
         return self._store.scene_names()
 
     def camera_files(self, scene_name: str) -> list[Path]:
-        """Paths of all camera files of a scene, keyframe by keyframe in the order of ``CAMERAS``."""
+        """Paths of all camera files of a scene, keyframe by keyframe in the order of ``CAMERAS``.
+
+        Raises ``BrokenRecording`` where links lead out of the dataroot and the linked roots.
+        """
         records = self.records(scene_name)
-        tokens = [sample["token"] for sample in records.scene_samples(scene_name)]
-        rows = records.sensor_rows
-        return [self.dataroot / rows[token][camera]["filename"] for token in tokens for camera in CAMERAS]
+        samples = [sample["token"] for sample in records.scene_samples(scene_name)]
+        rows = [records.sensor_rows[token][camera] for token in samples for camera in CAMERAS]
+        files = {self.dataroot / row["filename"]: row["token"] for row in rows}
+        outside = find_outside(files, self.roots)
+        if outside:
+            raise outside_error(outside, self.roots, scene_name, files[next(iter(outside))])
+        return [self.dataroot / row["filename"] for row in rows]
+
+    def fingerprint(self, scene_name: str) -> str:
+        """Of the scene's records, its CAN messages and its map."""
+        files = [*self._can_files(scene_name), self._map_path(self._store.location(scene_name))]
+        return f"{self._store.digest(scene_name)} {[_content(path) for path in files]}"
 
     def tables(self, scene_name: str) -> SceneTables:
         """The tables of one scene, with split ``train``; ``curation.splits`` knows the official ones."""
@@ -90,19 +113,28 @@ class NuScenesDataset:
         )
 
     def records(self, scene_name: str) -> Records:
-        """The rows of one scene's tables as they are recorded."""
-        return self._store.records(scene_name)
+        """The rows of one scene's tables as they are recorded; the last scene is kept."""
+        if self._last is None or scene_name not in self._last.scenes:
+            self._last = self._store.records(scene_name)
+        return self._last
+
+    def sweeps(self, scene_name: str) -> LidarSweeps | None:
+        """The readings of LIDAR_TOP of a scene, at the keyframes and between, for VAD's infos; None where they are not
+        read. Raises ``ValueError`` for a file name that leads out of the dataroot."""
+        return self._store.sweeps(scene_name)
 
     def images(self, sample: pd.Series, image_size: tuple[int, int] | None = None) -> dict[str, np.ndarray | None]:
         """Images of a row of ``samples`` by camera, uint8 (H, W, 3) RGB; None where the file is missing.
 
         At the recorded size, or resized to ``image_size`` (height, width), which is faster than resizing afterwards.
-        Raises ``ValueError`` for a file that is damaged or not of the size that the tables promise.
+        Raises ``ValueError`` for a file that is damaged, not of the size that the tables promise, or outside the
+        dataroot and the linked roots.
         """
         images: dict[str, np.ndarray | None] = {}
-        for camera in CAMERAS:
+        files = [self.dataroot / sample[f"{camera.lower()}_file"] for camera in CAMERAS]
+        self._check_inside(files)
+        for camera, path in zip(CAMERAS, files, strict=True):
             name = camera.lower()
-            path = self.dataroot / sample[f"{name}_file"]
             size = (sample[f"{name}_width"], sample[f"{name}_height"])
             images[camera] = read_image(path, size, image_size) if path.is_file() else None
         return images
@@ -114,8 +146,25 @@ class NuScenesDataset:
         town = self._town(location)
         return ([], []) if town is None else town[0].ground(np.asarray(center_xy, float), radius_m)
 
+    @property
+    def roots(self) -> list[Path]:
+        """The dataroot and the folders that its links may lead to."""
+        return [self.dataroot, *map(Path, self.config.linked_roots)]
+
+    def _check_inside(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            check_inside(path, self.roots)
+
     def _map_path(self, location: str) -> Path:
-        return self.dataroot / "maps" / "expansion" / f"{location}.json"
+        path = self.dataroot / "maps" / "expansion" / f"{location}.json"
+        check_inside(path, self.roots)
+        return path
+
+    def _can_files(self, scene_name: str) -> list[Path]:
+        """Of all kinds that are read, here and for VAD's infos, there or not."""
+        files = [self.dataroot / "can_bus" / f"{scene_name}_{kind}.json" for kind in MESSAGES]
+        self._check_inside(files)
+        return files
 
     def _check_maps(self) -> None:
         for location in sorted({self._store.location(name) for name in self.scene_names()}):
@@ -149,6 +198,7 @@ class NuScenesDataset:
         return pd.DataFrame([row])
 
     def _samples(self, records: Records, frames: SceneFrames, paths: pd.DataFrame) -> pd.DataFrame:
+        self._can_files(frames.name)  # which checks where they lie
         can = read_can_bus(self.dataroot, frames.name, frames.times_us)
         pose_names = ("ego_x_m", "ego_y_m", "ego_z_m", "ego_qw", "ego_qx", "ego_qy", "ego_qz")
         motion_names = ("speed_mps", "acceleration_mps2", "yaw_rate_radps", "steering_rad")
@@ -196,6 +246,19 @@ class NuScenesDataset:
 build = NuScenesDataset
 
 
+def _content(path: Path) -> str:
+    """Digest of a file, empty where there is none; a map is read once for all its scenes."""
+    if not path.is_file():
+        return ""
+    status = path.stat()
+    return _cached_digest(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _cached_digest(path: Path, _size: int, _changed_ns: int) -> str:
+    return digest(path)
+
+
 def planar_poses(frames: SceneFrames) -> np.ndarray:
     """Global x, y (m) and yaw (rad) of the keyframes, (N, 3)."""
     yaw = yaw_from_rotation(rotation_from_quaternion(frames.pose[:, 3:]))
@@ -215,28 +278,3 @@ def _version_folder(dataroot: Path, version: str) -> Path:
     if folder.is_dir() and version:
         return folder
     raise ValueError(unknown("version", version, present, where=str(dataroot)))
-
-
-def read_image(path: Path, size: tuple[int, int], image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode a JPEG or PNG of ``size`` (width, height) as RGB, resized to ``image_size`` (height, width) if given.
-
-    Raises ``ValueError`` that names a file that is cut short, damaged, too large or of another size.
-    """
-    try:
-        with Image.open(path, formats=("JPEG", "PNG")) as image:
-            if image.size != size:
-                raise ValueError(
-                    f"{path} is {image.size} pixels, sample_data.json says {size}: calibration would be off"
-                )
-            if image.size[0] * image.size[1] > MAX_PIXELS:
-                raise ValueError(f"{path} claims {image.size} pixels, more than {MAX_PIXELS:,}: not decoded")
-            if image_size is None:
-                return np.asarray(image.convert("RGB"))
-            target = (image_size[1], image_size[0])
-            # A JPEG decoder scales by 1/2, 1/4 or 1/8 for less than the price of the full image; ``box`` is the part
-            # of the scaled image that the recorded one covers, to a fraction of a pixel.
-            draft = image.draft("RGB", target)
-            box = draft[1] if draft else (0, 0, *image.size)
-            return np.asarray(image.convert("RGB").resize(target, Image.Resampling.BILINEAR, box=box))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be decoded ({error}): copy it again") from None

@@ -14,17 +14,25 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 
 from dima_pipeline.contracts.frames import AGENT_CATEGORIES, CAMERAS, STEP_S
-from dima_pipeline.datasets import SceneTables, _nuscenes_check, nuscenes
-from dima_pipeline.datasets._nuscenes_can import nearest
-from dima_pipeline.datasets._nuscenes_check import Links, Records, Table, read_json, vectors
-from dima_pipeline.datasets._nuscenes_columns import Columns, Row, check_values, is_safe_file, read_tables, shown
+from dima_pipeline.datasets import SceneTables, nuscenes
+from dima_pipeline.datasets._nuscenes_check import Links, Records, Table, check_keyframes, check_tables
+from dima_pipeline.datasets._nuscenes_columns import (
+    Columns,
+    Row,
+    check_tables_are_there,
+    check_values,
+    is_safe_file,
+    read_tables,
+)
+from dima_pipeline.datasets._nuscenes_findings import Findings, of_scene, shown
 from dima_pipeline.datasets._nuscenes_json import read_spans
 from dima_pipeline.datasets._nuscenes_store import read_stamps
 from dima_pipeline.datasets._nuscenes_tables import agent_category, keyframe_at_steps
-from dima_pipeline.geometry import rotation_from_quaternion
+from dima_pipeline.datasets._nuscenes_values import check_records
+from dima_pipeline.datasets._t4_motion import annotated_velocities, motion
 from dima_pipeline.plugins import config_dataclass, unknown
 
 logger = logging.getLogger(__name__)
@@ -54,6 +62,8 @@ class Config:
     """Keep one keyframe each half second of recordings that are annotated more often."""
     distortion: Literal["error", "ignore"] = "error"
     """Distortion coefficients that are not zero: refuse the scene, or (for rectified images) warn and ignore them."""
+    linked_roots: list[str] = field(default_factory=list)
+    """Folders besides the dataroot that links in it may lead to, e.g. another disk that the datasets lie on."""
 
     def __post_init__(self) -> None:
         """Refuse unknown cameras, and one channel for two; pydantic reports it under the parameter's name."""
@@ -78,30 +88,43 @@ class T4Dataset(nuscenes.NuScenesDataset):
     Raises ``ValueError`` that names the path, table or token for a wrong root or a broken table.
     """
 
-    def __init__(self, config: Config, *, dataroot: Path) -> None:
+    def __init__(self, config: Config, *, dataroot: Path, cache_dir: Path | None = None) -> None:
+        del cache_dir  # a dataset is read whole
         # Not super().__init__, which opens the one version folder of a nuScenes root.
-        self.config = nuscenes.Config(version="", require_maps=False, reference_channel=config.reference_channel)
+        channel, linked = config.reference_channel, config.linked_roots
+        self.config = nuscenes.Config(version="", require_maps=False, reference_channel=channel, linked_roots=linked)
         self.dataroot = Path(dataroot)
         self.unmapped = Counter()
         self._store = self  # type: ignore[assignment]  # all that is asked of it: scene_names, records, location
         self._towns = {}
         self._options = config
         self._folders = find_datasets(self.dataroot, config.version)
-        self._read: Records | None = None
+        self._last = None
+        findings = Findings()
         for folder in self._folders.values():
-            read_stamps(folder / "annotation")
+            self._check_inside((folder / "annotation").glob("*.json"))
+            check_tables_are_there(folder / "annotation", findings)
+        findings.stop()
 
     def scene_names(self) -> list[str]:
         """Ids of all datasets, sorted."""
         return list(self._folders)
 
+    def fingerprint(self, scene_name: str) -> str:
+        """Of the scene's tables, by their sizes and times of change."""
+        return repr(sorted(read_stamps(self._folders[scene_name] / "annotation").items()))
+
     def records(self, scene_name: str) -> Records:
         """The rows of one scene as those of nuScenes; the last scene is kept."""
         if scene_name not in self._folders:
             raise ValueError(unknown("scene", scene_name, self.scene_names(), where=str(self.dataroot)))
-        if self._read is None or scene_name not in self._read.scenes:
-            self._read = read_scene(self.dataroot, scene_name, self._folders[scene_name], self._options)
-        return self._read
+        if self._last is None or scene_name not in self._last.scenes:
+            with of_scene(scene_name):
+                self._last = read_scene(self.dataroot, scene_name, self._folders[scene_name], self._options)
+        return self._last
+
+    def sweeps(self, scene_name: str) -> None:
+        """None: what lies between the keyframes is not read."""
 
     def location(self, scene_name: str) -> str:
         """Where a scene was recorded; ``unknown`` in most recordings."""
@@ -112,9 +135,11 @@ class T4Dataset(nuscenes.NuScenesDataset):
         where there are any, and an image that was lost in recording has source ``missing``."""
         tables, records = super().tables(scene_name), self.records(scene_name)
         samples = tables.samples.assign(**_sources(records, tables.samples))
-        for name, values in _motion(records, samples, self.config.reference_channel).items():
+        with of_scene(scene_name):
+            moved = motion(records, samples, self.config.reference_channel)
+            agents = tables.agents.assign(**annotated_velocities(records, samples, tables.agents))
+        for name, values in moved.items():
             samples[name] = samples[name].fillna(pd.Series(values, samples.index))
-        agents = tables.agents.assign(**_annotated_velocities(records, samples, tables.agents))
         return replace(tables, samples=samples, agents=agents)
 
     def images(self, sample: pd.Series, image_size: tuple[int, int] | None = None) -> dict[str, np.ndarray | None]:
@@ -180,7 +205,7 @@ def read_scene(dataroot: Path, name: str, folder: Path, config: Config) -> Recor
     scene = tables.columns["scene"].records()[0]
     scene |= {"first_sample_token": samples[0]["token"], "last_sample_token": samples[-1]["token"]}
     scene |= {"nbr_samples": len(samples), "description": scene.get("description") or ""}
-    return Records(
+    records = Records(
         directory=folder / "annotation",
         scenes={name: scene},
         samples={row["token"]: row for row in samples},
@@ -193,6 +218,10 @@ def read_scene(dataroot: Path, name: str, folder: Path, config: Config) -> Recor
         attributes={row["token"]: row["name"] for row in tables.columns["attribute"].records()},
         visibility_levels=_levels(tables.columns["visibility"].records()),
     )
+    findings = Findings()
+    check_records(records, findings)
+    findings.stop()
+    return records
 
 
 @dataclass(frozen=True)
@@ -217,7 +246,9 @@ class _Tables:
 
     @classmethod
     def read(cls, directory: Path, name: str) -> "_Tables":
-        columns = read_tables(directory)
+        findings = Findings()
+        columns = read_tables(directory, findings)
+        findings.stop()
         num_scenes, num_samples = (len(columns[table].spans) for table in ("scene", "sample"))
         if num_scenes != 1 or num_samples == 0:
             raise ValueError(
@@ -231,16 +262,15 @@ class _Tables:
         place = re.sub(r"\W+", "_", log.records()[0]["location"]).strip("_") if len(log.spans) else ""
         columns["log"] = _Fixed(**vars(log), field="location", value=place or "unknown")
         columns["scene"] = _Fixed(**vars(columns["scene"]), field="name", value=name)
-        links = _nuscenes_check.check_references(columns)
-        (order,) = _nuscenes_check.check_scenes(columns, links)
-        _nuscenes_check.check_chains(columns, links)
-        _nuscenes_check.check_boxes(columns, links)
-        return cls(columns, links, np.array(order))
+        links, scenes = check_tables(columns, findings)
+        findings.stop()
+        return cls(columns, links, np.array(scenes[0]))
 
     def rows(self, name: str, numbers: Int[np.ndarray, "R"]) -> list[Row]:
-        table = self.columns[name]
+        table, findings = self.columns[name], Findings()
         rows = read_spans(table.path, table.spans[numbers])
-        check_values(table.path, name, rows)
+        check_values(table.path, name, rows, findings)
+        findings.stop()
         return rows
 
     def pointed_at(self, name: str, target: str, numbers: Int[np.ndarray, "..."]) -> dict[str, Row]:
@@ -254,8 +284,10 @@ class _Tables:
         for channel in (channel for channel in channels if channel not in present):
             text = unknown("sensor", channel, present, where=str(sensor.path))
             raise ValueError(f"{text}: set the data set's reference_channel or cameras to what was recorded")
-        tables = {**self.columns, "sample_data": self._with_lost_images()}
-        return _nuscenes_check.check_keyframes(tables, self.links, channels)
+        tables, findings = {**self.columns, "sample_data": self._with_lost_images()}, Findings()
+        rows = check_keyframes(tables, self.links, [self.order.tolist()], channels, findings)
+        findings.stop()
+        return rows
 
     def _with_lost_images(self) -> Columns:
         """A lost image has a row that is no keyframe; it counts as one where its sensor has no other."""
@@ -354,47 +386,3 @@ def _sources(records: Records, samples: pd.DataFrame) -> dict[str, pd.Series]:
         is_lost = [not row["is_key_frame"] or row.get("is_valid") is False for row in rows]
         sources[f"{camera.lower()}_source"] = samples[f"{camera.lower()}_source"].mask(np.array(is_lost), "missing")
     return sources
-
-
-def _motion(records: Records, samples: pd.DataFrame, channel: str) -> dict[str, np.ndarray]:
-    """Signed speed, acceleration and yaw rate of ``ego_pose`` (local frame), steering of ``vehicle_state``; NaN where
-    there are none. The speed of ``vehicle_state`` is left alone: it is km/h by the format, m/s by its converter."""
-    rows = [records.sensor_rows[token][channel] for token in samples["sample_token"]]
-    poses = [records.ego_poses[row["ego_pose_token"]] for row in rows]
-    path = records.directory / "ego_pose.json"
-    twist, acceleration = _optional(poses, "twist", 6, path), _optional(poses, "acceleration", 3, path)
-    steering = _steering(records.directory / "vehicle_state.json", samples["timestamp_us"].to_numpy(np.int64))
-    # A twist is vx, vy, vz, yaw rate, pitch rate, roll rate.
-    columns = (twist[:, 0], acceleration[:, 0], twist[:, 3], steering)
-    return dict(zip(("speed_mps", "acceleration_mps2", "yaw_rate_radps", "steering_rad"), columns, strict=True))
-
-
-def _steering(path: Path, times_us: Int[np.ndarray, "N"]) -> Float[np.ndarray, "N"]:
-    """Steering wheel angle nearest in time to each keyframe; raises ``ValueError`` for a broken table."""
-    states = read_json(path) if path.is_file() else []
-    try:
-        known = pd.DataFrame(states, columns=["timestamp", "steering_wheel_angle"]).dropna().sort_values("timestamp")
-        message_times_us, angles = known["timestamp"].to_numpy(np.int64), known.to_numpy(float)[:, 1:]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{path}: expected records with timestamp and steering_wheel_angle: {error}") from None
-    return nearest(message_times_us, angles, times_us)[:, 0] if len(known) else np.full(len(times_us), np.nan)
-
-
-def _annotated_velocities(records: Records, samples: pd.DataFrame, agents: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Velocity in the ego frame: the annotated one, which is global, else the one from neighbouring boxes."""
-    boxes = {(row["sample_token"], row["instance_token"]): row for rows in records.annotations.values() for row in rows}
-    rows = [boxes[key] for key in zip(agents["sample_token"], agents["instance_token"], strict=True)]
-    annotated = _optional(rows, "velocity", 3, records.directory / "sample_annotation.json")
-    sample = pd.Index(samples["sample_token"]).get_indexer(pd.Index(agents["sample_token"]))
-    global_from_ego = rotation_from_quaternion(samples[["ego_qw", "ego_qx", "ego_qy", "ego_qz"]].to_numpy())[sample]
-    turned = np.einsum("aji,aj->ai", global_from_ego, annotated)
-    columns = zip(("vx_mps", "vy_mps"), turned[:, :2].T, strict=True)
-    return {name: np.where(np.isnan(values), agents[name], values) for name, values in columns}
-
-
-def _optional(rows: Sequence[Row], field: str, length: int, table: Path) -> Float[np.ndarray, "N length"]:
-    """A vector of each row, NaN where it is null or not there; raises ``ValueError`` where it is something else."""
-    known = [number for number, row in enumerate(rows) if row.get(field) is not None]
-    values = np.full((len(rows), length), np.nan)
-    values[known] = vectors([rows[number] for number in known], field, length, table)
-    return values

@@ -7,7 +7,6 @@ starting workers costs more than a short stage.
 
 import json
 import shutil
-import sys
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -24,7 +23,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from dima_pipeline.distributed.metrics import TrainingGauges
 from dima_pipeline.distributed.progress import Follow, follow
-from dima_pipeline.distributed.ray_start import start_ray
+from dima_pipeline.distributed.ray_start import extend_python_path, python_path, start_ray
 from dima_pipeline.distributed.rendezvous import torch_config
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.stages import StageSpec, is_finished, train_stage
@@ -114,16 +113,6 @@ def run_workers(
     shutil.rmtree(storage / name, ignore_errors=True)
     if error := result.return_value:
         raise ValueError(error)
-
-
-def python_path() -> list[str]:
-    """Where the driver imports from; a plug-in may lie outside of what is installed."""
-    return [str(Path(path).resolve()) for path in sys.path]
-
-
-def extend_python_path(paths: Sequence[str]) -> None:
-    """Let this worker import from ``paths``, too."""
-    sys.path.extend(path for path in paths if path not in sys.path)
 
 
 def _train_stages(job: dict[str, Any]) -> str:

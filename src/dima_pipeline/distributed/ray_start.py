@@ -5,7 +5,8 @@ A Ray of our own listens on loopback alone, asks everybody for its token and sen
 
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,16 @@ def start_ray(runtime: RuntimeConfig) -> None:
     if context.dashboard_url:
         login = " (log in with the token that `ray get-auth-token` prints)" if _asks_for_token() else ""
         logger.info("Ray dashboard while this run lasts: http://%s%s", context.dashboard_url, login)
+
+
+def python_path() -> list[str]:
+    """Where the driver imports from; a plug-in may lie outside of what is installed."""
+    return [str(Path(path).resolve()) for path in sys.path]
+
+
+def extend_python_path(paths: Sequence[str]) -> None:
+    """Let this worker import from ``paths``, too."""
+    sys.path.extend(path for path in paths if path not in sys.path)
 
 
 def _asks_for_token() -> bool:

@@ -1,11 +1,8 @@
 """Tuning as one call: a sweep over changes of ``distillation``, taken up where it was however it was ended."""
 
-import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,13 +10,15 @@ import pandas as pd
 from rich.console import Console
 
 import dima_pipeline
-from dima_pipeline.distributed.ray_runtime import launch, python_path
+from dima_pipeline.distributed.ray_runtime import launch
+from dima_pipeline.distributed.ray_start import python_path
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.distributed.sweep_ledger import Ledger, Trial
 from dima_pipeline.distributed.sweep_plots import plot_sweep
 from dima_pipeline.distributed.sweep_run import num_left, run_trials
 from dima_pipeline.distributed.sweep_space import FILE, parameters_file, present_values
 from dima_pipeline.distributed.sweep_trial import TrialJob
+from dima_pipeline.storage.lock import exclusive
 from dima_pipeline.storage.manifest import digest, write_manifest
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.config import DistillationConfig, digest_of
@@ -57,7 +56,7 @@ def sweep(
     default = present_values(tuning, config)
     stages = plan_stages(config, *data, Path(runtime.work_dir))
     ledger = Ledger(Path(runtime.work_dir).resolve() / "sweeps" / sweep_name(tuning, stages["joint"]))
-    with _exclusive(ledger.directory):
+    with exclusive(ledger.directory, "tunes"):
         if num_left(ledger, tuning.num_trials):
             launch([stages["pretraining"]], runtime)
             job = TrialJob(
@@ -139,14 +138,3 @@ class _Lines:
         done = self._num_trials - left
         text = f"Tuning: {done} of {self._num_trials} trials, about {left_s:.0f} s left; trial {trial.number} "
         self._console.print(f"{text}{trial.status}{objective} {trial.error}".rstrip(), highlight=False, markup=False)
-
-
-@contextmanager
-def _exclusive(directory: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process, however that ends."""
-    with (directory / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"another process tunes in {directory}: wait for it or end it") from None
-        yield

@@ -18,14 +18,15 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dima_pipeline.distributed.ray_runtime import RayRuntime, extend_python_path, run_workers
+from dima_pipeline.distributed.ray_runtime import RayRuntime, run_workers
+from dima_pipeline.distributed.ray_start import extend_python_path
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.distributed.sweep_score import development_score
 from dima_pipeline.distributed.sweep_search import FAILURE, OBJECTIVE, STEP
 from dima_pipeline.distributed.sweep_space import with_values
+from dima_pipeline.storage.lock import BusyError
 from dima_pipeline.storage.runtime import RuntimeConfig
-from dima_pipeline.training.loop import BusyError
 from dima_pipeline.training.runtime import LocalRuntime, Runtime
 from dima_pipeline.training.stages import StageSpec, load_planner, train_stage
 

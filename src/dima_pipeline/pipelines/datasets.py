@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from kedro.io import AbstractDataset
 
 from dima_pipeline.contracts.frames import CONTRACT_VERSION
-from dima_pipeline.storage.manifest import publish, read_manifest, write_durably
+from dima_pipeline.storage.manifest import durably_open, publish, read_manifest, write_durably
 
 LICENCE = "licence"
 VERSION = "contract_version"
@@ -40,9 +40,8 @@ class TableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
         stamps = {VERSION: str(CONTRACT_VERSION), LICENCE: self._licence}
         table = table.replace_schema_metadata({**(table.schema.metadata or {}), **stamps})
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = pa.BufferOutputStream()
-        pq.write_table(table, buffer)
-        write_durably(self._path, buffer.getvalue().to_pybytes())
+        with durably_open(self._path) as file:
+            pq.write_table(table, file)
 
     def load(self) -> pd.DataFrame:
         """Read the table; raises ``ValueError`` for a missing, damaged or foreign file."""

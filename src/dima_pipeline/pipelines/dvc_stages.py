@@ -82,6 +82,7 @@ def _stage(name: str, pipeline: Pipeline, environment: Environment, sources: lis
     if up := _to_project(environment):
         stage["wdir"] = up
     stage["deps"] = [path for dataset in read if (path := environment.path_of(dataset))] + sources
+    stage["deps"] += _parameter_files(pipeline, environment)
     stage["params"] = _parameters(pipeline, made, environment)
     stage["outs"] = [_out(dataset, environment) for dataset in made if not environment.facts(dataset, "metrics")]
     stage["metrics"] = [_out(dataset, environment) for dataset in made if environment.facts(dataset, "metrics")]
@@ -95,12 +96,26 @@ def _out(dataset: str, environment: Environment) -> Any:
     return {path: {"cache": False}} if is_in_git else path
 
 
+def _asked(pipeline: Pipeline) -> list[str]:
+    """The parameter keys that decide the result of a pipeline."""
+    asked = {read.removeprefix(PARAMETERS).split(".")[0] for read in pipeline.inputs() if read.startswith(PARAMETERS)}
+    return sorted(asked - {EXECUTION})
+
+
+def _parameter_files(pipeline: Pipeline, environment: Environment) -> list[str]:
+    """The files that parameters name: their content decides the result too. Such a parameter is called ``..._file``."""
+    found: dict[str, Any] = {}
+    for name in _asked(pipeline):
+        for content in environment.parameters.values():
+            found |= {f"{name}.{key}": value for key, value in content.get(name, {}).items() if key.endswith("_file")}
+    return sorted({value for value in found.values() if value})
+
+
 def _parameters(pipeline: Pipeline, made: list[str], environment: Environment) -> list[dict[str, list[str]]]:
     """Keys by file: the pipeline's own parameters, and the globals that these and its outs refer to."""
-    asked = {read.removeprefix(PARAMETERS).split(".")[0] for read in pipeline.inputs() if read.startswith(PARAMETERS)}
     tracked: dict[str, list[str]] = {}
     written: list[Any] = [environment.written[dataset] for dataset in made]
-    for name in sorted(asked - {EXECUTION}):
+    for name in _asked(pipeline):
         for path, content in environment.parameters.items():
             if name in content:
                 tracked.setdefault(path, []).append(name)

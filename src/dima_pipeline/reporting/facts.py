@@ -22,6 +22,8 @@ class ReportFacts:
     slice_members: pd.DataFrame
     overlap: pd.DataFrame
     """``GeographicOverlap``."""
+    findings: pd.DataFrame
+    """``AuditFindings``."""
     summaries: pd.DataFrame
     """``ScoreSummaries``."""
     differences: pd.DataFrame

@@ -72,6 +72,7 @@ def _top(facts: ReportFacts) -> dict[str, Any]:
         "images": run.images_in_words(facts, facts.samples),
         "models": run.models_in_words(facts),
         "held_out": run.held_out(facts),
+        "findings": run.finding_rows(facts.findings),
         "overlap": run.overlap_in_words(facts.overlap),
         "stages": run.stage_rows(facts),
     }

@@ -85,6 +85,18 @@ def _split_in_words(split: str, rows: pd.DataFrame) -> str:
     return f"Of {many(num_keyframes, 'keyframe')} of “{split}” {num_near:,} were recorded {where} ({places})."
 
 
+def finding_rows(findings: pd.DataFrame) -> list[dict[str, Any]]:
+    """One row a kind of thing that is odd in the recordings (``AuditFindings``), the most frequent first."""
+    rows = []
+    counts = findings.groupby("check")["num"].sum().sort_values(ascending=False, kind="stable")
+    for check, num in counts.items():
+        group = findings[findings["check"] == check]
+        scenes = group.loc[group["scene_name"] != "", "scene_name"].nunique()
+        row = {"check": str(check).replace("_", " "), "records": f"{num:,}", "scenes": scenes}
+        rows.append({**row, "example": group["message"].iloc[0]})
+    return rows
+
+
 def models_in_words(facts: ReportFacts) -> str:
     """Which planner learned from which teacher."""
     teacher = facts.training["teacher"]

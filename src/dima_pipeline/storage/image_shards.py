@@ -4,8 +4,6 @@ Finished scenes (``storage.scene_images``) are put together without reading an i
 """
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +14,7 @@ import pyarrow as pa
 from jaxtyping import UInt8
 
 from dima_pipeline.contracts.frames import CAMERAS, CONTRACT_VERSION
-from dima_pipeline.storage.manifest import MANIFEST, digest, read_manifest, write_durably
+from dima_pipeline.storage.manifest import MANIFEST, digest, link_or_copy, read_manifest, write_durably
 from dima_pipeline.storage.scene_images import (
     JPEG_QUALITY,
     SCHEMA,
@@ -75,12 +73,7 @@ class ImageShardWriter:
         if shard.format != self.format:
             raise ValueError(f"{shard.path} is stored as {shard.format}, wanted is {self.format}: write it again")
         self._keep(shard)
-        target = self.directory / shard.path.name
-        target.unlink(missing_ok=True)
-        try:
-            os.link(shard.path, target)
-        except OSError:
-            shutil.copyfile(shard.path, target)
+        link_or_copy(shard.path, self.directory / shard.path.name)
 
     def _keep(self, shard: SceneShard) -> None:
         if shard.scene_token in self._scenes:

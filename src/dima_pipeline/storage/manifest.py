@@ -7,8 +7,11 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from dima_pipeline.contracts.frames import CONTRACT_VERSION
 
@@ -33,10 +36,17 @@ def write_manifest(directory: Path, **facts: Any) -> None:
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it holds either the old or the new content, never a part."""
+    with durably_open(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def durably_open(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of ``path`` when the body has ended well."""
     staged = path.with_name(f".{path.name}.partial")
     try:
         with staged.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
@@ -79,6 +89,34 @@ def verify(directory: Path) -> dict[str, Any]:
         if digest(path) != expected["sha256"]:
             raise ValueError(f"{path} is not what was written: its digest differs from {MANIFEST}")
     return manifest
+
+
+def make_once(directory: Path, make: Callable[[Path], Mapping[str, Any]]) -> dict[str, Any]:
+    """The manifest of ``directory``, whose name says what it is made from; ``make`` is called where it is not whole.
+
+    ``make`` fills an empty directory beside it and returns the facts of its manifest (JSON values); a name that begins
+    with "." and ends in ``.partial`` is what a killed process leaves behind.
+    """
+    try:
+        return verify(directory)
+    except ValueError:
+        staged = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}.partial")
+        staged.mkdir(parents=True)
+    try:
+        write_manifest(staged, **make(staged))
+        publish(staged, directory)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+    return read_manifest(directory)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link, or a copy where ``target`` is on another filesystem; what is there is replaced."""
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def publish(staged: Path, target: Path) -> None:

@@ -18,7 +18,7 @@ class RuntimeConfig:
     work_dir: str
     """Checkpoints, logs and unfinished results; outside of everything DVC owns."""
     num_processes: PositiveInt = 2
-    """Processes that draw the generated world."""
+    """Processes that draw the generated world, and Ray actors that convert scenes (1: none, this process does)."""
     num_workers: PositiveInt = 1
     """Ray Train workers."""
     threads_per_worker: PositiveInt = 1
@@ -29,6 +29,10 @@ class RuntimeConfig:
     object_store_mb: Annotated[int, Field(ge=80)] = 200
     use_dashboard: bool = False
     """Of the Ray that is started here, on loopback and behind Ray's token; a cluster has its own."""
+
+    def kept(self, name: str) -> Path:
+        """A directory below ``work_dir`` for what the next run takes up; no node may publish it."""
+        return Path(self.work_dir) / name
 
     def staging(self, name: str) -> Path:
         """An empty directory below ``work_dir`` for a result that is published when it is finished."""

@@ -4,22 +4,22 @@ Samples, learning rate and random numbers of a step are functions of seed and st
 interrupted and resumed equals the uninterrupted one bit for bit on the CPU.
 """
 
-import fcntl
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from dima_pipeline.contracts.batch import TrainingBatch
 from dima_pipeline.models.tensors import to_tensors
+from dima_pipeline.storage.lock import exclusive
 from dima_pipeline.storage.manifest import write_durably
 from dima_pipeline.training.checkpoints import Checkpoint, CheckpointStore, load_trainable, trainable_state
 from dima_pipeline.training.config import StageConfig
@@ -29,10 +29,6 @@ from dima_pipeline.training.sampling import Sampler
 
 LOG = "log.jsonl"
 LOCK_PATIENCE_S = 30.0
-
-
-class BusyError(ValueError):
-    """The folder of a run is in use: an error that goes away by itself."""
 
 
 class Batches(Protocol):
@@ -75,7 +71,10 @@ def fit(model: torch.nn.Module, data: Batches, run: Run, runtime: Runtime) -> Fi
     """
     trainer = _Trainer(model, run, runtime)
     sampler = Sampler(len(data), run.stage.batch_size, run.seed)
-    with _exclusive(run.directory, runtime):
+    # Workers of a driver that was killed live on for some seconds and are awaited.
+    alone = exclusive(run.directory, "trains", LOCK_PATIENCE_S) if runtime.rank == 0 else nullcontext()
+    with alone:
+        runtime.gather({})  # nobody looks for a checkpoint before the folder is ours
         first_step = trainer.resume()
         return _train(trainer, data, sampler, first_step)
 
@@ -227,28 +226,6 @@ def _prefetch(
             waited_s = time.perf_counter() - started_s
             ahead = pool.submit(read, step + 1) if step + 1 in steps else None
             yield step, batch, waited_s
-
-
-@contextmanager
-def _exclusive(directory: Path, runtime: Runtime) -> Iterator[None]:
-    """One run at a time in a folder; workers of a driver that was killed live on for some seconds and are awaited."""
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as file:
-        deadline_s = time.monotonic() + LOCK_PATIENCE_S
-        while runtime.rank == 0 and not _try_lock(file):
-            if time.monotonic() > deadline_s:
-                raise BusyError(f"another process trains in {directory}: wait for it or end it")
-            time.sleep(0.2)
-        runtime.gather({})  # nobody looks for a checkpoint before the folder is ours
-        yield
-
-
-def _try_lock(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from dima_pipeline.pipelines.report import nodes
 
 INPUTS = {
     **{name: name for name in ["scenes", "samples", "slice_members", "vqa_scores", "training_log", "latencies"]},
-    **{"overlap": "geographic_overlap", "summaries": "score_summaries", "differences": "score_differences"},
+    **{"findings": "audit_findings", "overlap": "geographic_overlap"},
+    **{"summaries": "score_summaries", "differences": "score_differences"},
     **{name: name for name in ["sweep_trials", "drift_scores", "drift_verdict", "pictures"]},
     **{"planner_bundle": "planner_bundle", "joint_model": "joint_model"},
     **{"config": "params:report", "evaluation": "params:evaluation", "runtime": "params:runtime"},
