@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import broken_roots
-from broken_roots import CASES, OTHER, SCENE
+import read_broken_roots
+from broken_roots import OTHER, SCENE
 from dima_pipeline.contracts.findings import BrokenRecording
 from dima_pipeline.datasets._nuscenes_columns import FIELDS
 from dima_pipeline.datasets._nuscenes_findings import CHECKS
 from dima_pipeline.datasets._nuscenes_json import MAX_FAULTS
 from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
 from nuscenes_root import VERSION, edit_json
+from read_broken_roots import CASES
 
 MAX_SECONDS, MAX_MB = 2.0, 500.0
 
@@ -27,7 +29,7 @@ MAX_SECONDS, MAX_MB = 2.0, 500.0
 @pytest.fixture(scope="module")
 def read(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What came of all cases, which are read in one process of their own."""
-    command = [sys.executable, broken_roots.__file__, str(root), str(tmp_path_factory.mktemp("cases"))]
+    command = [sys.executable, read_broken_roots.__file__, str(root), str(tmp_path_factory.mktemp("cases"))]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -2,9 +2,19 @@
 
 import pytest
 import ray
+import torch
 
 from dima_pipeline.distributed.ray_start import start_ray
 from dima_pipeline.storage.runtime import RuntimeConfig
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As many as a worker has: on some processors sums differ in the last bit with the number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

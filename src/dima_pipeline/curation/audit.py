@@ -17,6 +17,7 @@ from dima_pipeline.contracts.frames import CAMERAS, STEP_S
 from dima_pipeline.contracts.tables import AuditFindings
 from dima_pipeline.datasets import Dataset, SceneTables
 from dima_pipeline.datasets._files import MISSING, check_image
+from dima_pipeline.datasets._nuscenes_values import MAX_UNIT_ERROR
 
 MAX_GAP_S: Final = 1.5 * STEP_S
 MAX_SPACING_ERROR: Final = 0.2
@@ -29,7 +30,6 @@ MAX_CAN_ACCELERATION_MPS2: Final = 50.0
 """Of one reading, which may be a shock; crash sensors see more."""
 CAN_SPEED_SLACK: Final = (2.0, 0.2)
 """The CAN bus may differ from the driven path by so many m/s plus this share: it is a moment, the path a second."""
-MAX_UNIT_ERROR: Final = 0.01
 POSITION: Final = ["ego_x_m", "ego_y_m", "ego_z_m"]
 QUATERNION: Final = ["ego_qw", "ego_qx", "ego_qy", "ego_qz"]
 MISSING_IMAGES: Final = {

@@ -153,7 +153,8 @@ def _run(spread: Spread, step: str, names: Sequence[str], report: Report = lambd
 
 
 def _findings(made: Sequence[ConvertedTables]) -> list[Finding]:
-    return [finding for one in made for finding in one.findings]
+    # What concerns no scene alone, as a broken map, is found in each of its scenes.
+    return list(dict.fromkeys(finding for one in made for finding in one.findings))
 
 
 def _stage(

@@ -110,11 +110,12 @@ def _check_names(tables: Mapping[str, Columns], links: Links, scenes: Sequence[R
     path = tables["scene"].path
     for field in ("name", "token"):
         _check_file_names(path, f"scene {field}", [(scene["token"], scene[field]) for scene in scenes], findings)
-    is_again = pd.DataFrame(scenes, columns=["name", "token"]).drop_duplicates("token").duplicated("name")
-    if is_again.any():
-        scene = scenes[int(is_again.to_numpy().argmax())]
-        message = f"{path}: there is more than one scene '{shown(scene['name'])}'"
-        findings.add("duplicate_name", path, message, token=scene["token"], num=int(is_again.sum()))
+    unique = pd.DataFrame(scenes, columns=["name", "token"]).drop_duplicates("token")
+    again = unique[unique.duplicated("name")]
+    if len(again):
+        name, token = again.iloc[0]
+        message = f"{path}: there is more than one scene '{shown(name)}'"
+        findings.add("duplicate_name", path, message, token=token, num=len(again))
     if ("scene", "log_token") in links:
         logs, used = tables["log"].records(), set(links["scene", "log_token"].tolist())
         places = [(log["token"], log["location"]) for number, log in enumerate(logs) if number in used]

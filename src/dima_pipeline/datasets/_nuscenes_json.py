@@ -202,8 +202,6 @@ class _Reader:
     def _take_plain(self) -> Block | None:
         cut = self.text.rfind(b"}") + 1
         body = self.text[:cut]
-        if SURROGATE.search(body):  # the decoder takes halves of them
-            return None
         try:
             if not body.isascii():
                 body.decode()  # the decoder does not look into fields that it skips
@@ -267,7 +265,7 @@ class _Reader:
             return None
         try:
             if SURROGATE.search(self.text, *span):
-                json.dumps(row, ensure_ascii=False).encode()  # fails for halves
+                json.dumps(row, ensure_ascii=False).encode()  # half of one is no text
             return msgspec.convert(row, self.careful)
         except RecursionError:
             raise self.broken("nested too deeply", span[0]) from None

@@ -176,11 +176,11 @@ class NuScenesDataset:
 
     def _town(self, location: str) -> tuple[TownMap, LaneGraph] | None:
         if location not in self._towns:
-            path = self._map_path(location)
-            self._towns[location] = None
+            path, town = self._map_path(location), None
             if path.is_file():
                 layers = read_layers(path)
-                self._towns[location] = TownMap(layers), LaneGraph(layers.lanes, layers.outgoing)
+                town = TownMap(layers), LaneGraph(layers.lanes, layers.outgoing)
+            self._towns[location] = town
         return self._towns[location]
 
     def _scene_row(self, scene: Row, frames: SceneFrames) -> pd.DataFrame:
