@@ -1,4 +1,4 @@
-"""Milliseconds of the renderer by picture size and number of boxes, and what a pass costs beside another.
+"""Keyframes a second on one core, and milliseconds of the renderer by picture size and number of boxes.
 
     python benchmarks/render.py
 
@@ -13,7 +13,20 @@ from statistics import median
 import numpy as np
 
 from dima_pipeline.geometry import invert_rigid, rigid
-from dima_pipeline.world.renderer import Backdrop, GroundArea, GroundLine, RenderBox, Renderer
+from dima_pipeline.world.greenery import near, street_trees
+from dima_pipeline.world.ground import SIGHT_M, building_boxes, ground_areas, ground_lines
+from dima_pipeline.world.recording import camera_from_world, in_ego_frame
+from dima_pipeline.world.renderer import (
+    Backdrop,
+    GroundArea,
+    GroundLine,
+    RenderBox,
+    Renderer,
+    RenderSignal,
+)
+from dima_pipeline.world.roads import SIGNAL_HEIGHT_M
+from dima_pipeline.world.sensors import camera_rig, scan, visible_share
+from dima_pipeline.world.towns import SITES, build_town
 
 SIZES = ((160, 96), (320, 180), (640, 360))
 NUM_BOXES = (0, 30, 150)
@@ -86,8 +99,60 @@ def time_size(width: int, height: int) -> None:
     renderer.close()
 
 
+def make_agents(ego: np.ndarray, count: int) -> list[RenderBox]:
+    """Agents all around a pose, as in a keyframe."""
+    rng = np.random.default_rng(1)
+    boxes = []
+    for index in range(count):
+        category = ("car", "pedestrian", "car", "truck")[index % 4]
+        size = CATEGORIES[category]
+        away, bearing = rng.uniform(6, 60), rng.uniform(-np.pi, np.pi)
+        center = np.array([ego[0] + away * np.cos(bearing), ego[1] + away * np.sin(bearing), size[2] / 2])
+        boxes.append(RenderBox(center, rng.uniform(-3, 3), size, category, index + 1))
+    return boxes
+
+
+def time_keyframe(width: int, height: int, backdrop: Backdrop) -> None:
+    """Print what a keyframe of six cameras costs in a town with all that belongs to it, and a lidar sweep beside it."""
+    town = build_town(SITES[0], 7)
+    lane = max(town.lanes.values(), key=lambda lane: lane.curve.length)
+    pose = lane.curve.poses(np.array([lane.curve.length - 15.0]))[0]
+    ego = town.placement.poses(pose)
+    boxes = [*make_agents(ego, 40), *building_boxes(town, pose[None, :2])]
+    renderer, rig = Renderer(width, height), camera_rig(width, height)
+    areas, lines = ground_areas(town), ground_lines(town)
+    ground_ms = median_ms(lambda: renderer.set_ground(areas, lines, backdrop))
+    renderer.set_trees(near(street_trees(town), ego[None, :2], SIGHT_M))
+    poses = [town.placement.poses(np.array(signal.pose)) for signal in town.signals]
+    signals = [RenderSignal(np.array([x, y, SIGNAL_HEIGHT_M]), float(yaw), "red") for x, y, yaw in poses]
+    views = [(camera.intrinsics, camera_from_world(camera, ego)) for camera in rig]
+    plain, categories = in_ego_frame(boxes, ego), [box.category for box in boxes]
+    rng = np.random.default_rng(0)
+
+    def photograph() -> None:
+        renderer.set_boxes(boxes)
+        renderer.set_signals(signals)
+        for view in views:
+            renderer.render(*view)
+
+    cameras_ms = median_ms(photograph)
+    lidar_ms = median_ms(lambda: scan(plain, 40, rng, categories))
+    levels_ms = median_ms(lambda: visible_share(plain, 40, rig, categories))
+    ids_ms = median_ms(lambda: [renderer.render_instances(*view) for view in views])
+    print(
+        f"{width:4}x{height:<4} {backdrop.light:5} {backdrop.weather:5} {len(boxes):5} {ground_ms:9.1f}"
+        f" {cameras_ms:10.1f} {1000 / cameras_ms:9.1f} {lidar_ms:8.1f} {levels_ms:9.1f}"
+        f" {1000 / (cameras_ms + lidar_ms + levels_ms):11.1f} {ids_ms:16.1f}"
+    )
+    renderer.close()
+
+
 def main() -> None:
-    """Print a table; an image of a rig of six cameras pays a sixth of placing the boxes."""
+    """Print a table of keyframes and one of images; an image of a rig pays a sixth of placing the boxes."""
+    print("size      light weath boxes ground_ms cameras_ms per_s/core lidar_ms levels_ms with_both/s ids_all_round_ms")
+    for width, height in SIZES:
+        time_keyframe(width, height, Backdrop())
+    time_keyframe(*SIZES[-1], Backdrop("day", "fog"))
     print("size       boxes ground_ms  boxes_ms colour_ms  ids_ms ids/colour ms_per_image")
     for width, height in SIZES:
         time_size(width, height)

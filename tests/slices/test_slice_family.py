@@ -13,6 +13,8 @@ def town():
     around = np.array([0, 0, 0.8, 1.5, 2.6, 3.2, 3.2, 3.2, 2.6, 1.5, 0.6, 0, 0, 0, 0, 0], float)
     passing = np.stack([4.0 * np.arange(16), around, np.zeros(16)], -1)
     back_and_forth = from_speeds([2, 2, 2, -1, -1, -1, 2, 2, 2, 2], [0.6] * 3 + [0.4] * 3 + [0.6] * 3 + [0])
+    squeezing = straight(8, 8.0, start_x=14.0)
+    squeezing[:, 1] = [3.5, 3.5, 3.5, 2.0, 0.5, 0, 0, 0]
     return make_tables(
         HandScene(name="empty", ego=straight(12, 6.0)),
         HandScene(name="bend", ego=from_speeds([5.0] * 12, 0.2)),
@@ -28,6 +30,7 @@ def town():
         HandScene(name="wet", ego=straight(8, 6.0), description="Rain, turn left"),
         HandScene(name="walker", ego=straight(12, 5.0), actors={"walker": Actor("pedestrian", (18, 2, 0))}),
         HandScene(name="brake", ego=from_speeds([8.0] * 4 + [4.0] * 8)),
+        HandScene(name="squeeze", ego=straight(8, 8.0), actors={"car": Actor("car", squeezing)}),
         HandScene(
             name="crowd",
             ego=straight(8, 2.0),

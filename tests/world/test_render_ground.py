@@ -114,7 +114,9 @@ def test_layers_come_in_painting_order_whatever_the_order_of_the_areas():
         ground_layers([GroundArea(kind, square) for kind in order], [], DAY) for order in (kinds, kinds[::-1])
     )
     assert [mesh.rgb[0].tolist() for mesh in forward] == [mesh.rgb[0].tolist() for mesh in backward]
-    assert forward[0].rgb[0].tolist() == [92, 92, 96]
+    # grass, asphalt, its marks, walkway
+    assert forward[1].rgb[0].tolist() == [92, 92, 96]
+    assert forward[3].rgb[0].tolist() == [164, 156, 144]
     assert forward[-1].rgb[0].tolist() == [228, 228, 224]
 
 

@@ -97,7 +97,7 @@ def test_a_lone_box_fills_its_projected_hull_and_stays_inside_it(renderer, categ
         renderer.set_boxes([box])
         u, v = pixels_of(renderer.render_instances(INTRINSICS, camera), box.instance_id)
         assert shapely.contains_xy(hull.buffer(0.5), u, v).mean() >= 0.99
-        assert len(u) >= 0.5 * visible_area
+        assert len(u) >= (0.35 if category == "bicycle" else 0.5) * visible_area
 
 
 def test_pixels_match_the_pinhole_within_half_a_pixel(renderer):
@@ -131,6 +131,24 @@ def test_borders_are_not_shifted_on_average(renderer):
     assert abs(low_u + high_u) / 2 < 0.05 and abs(low_v + high_v) / 2 < 0.05
     # outlines are wider by a sixth of a pixel, see the renderer
     assert high_u - low_u < 0.45 and high_v - low_v < 0.45
+
+
+def test_large_pictures_show_a_box_where_small_ones_do():
+    """They have four samples a pixel, none of them in its middle: borders must not move for that."""
+    renderer, rng, errors = Renderer(400, 240), np.random.default_rng(7), []
+    intrinsics = np.diag([2.5, 2.5, 1]) @ INTRINSICS
+    for _ in range(60):
+        box = RenderBox(far(8.0, *rng.uniform(-1, 1, 2)), 0.0, (1.0, 1.3, 1.1), "barrier", 7)
+        camera = looking(FAR_AWAY, 0.0)
+        renderer.set_boxes([box])
+        u, v = pixels_of(renderer.render_instances(intrinsics, camera), 7)
+        seen = np.array([u.min() - 0.5, v.min() - 0.5, u.max() + 0.5, v.max() + 0.5])
+        errors.append(seen - hull_of(box, camera, intrinsics).bounds)
+    renderer.close()
+    low_u, low_v, high_u, high_v = np.mean(errors, axis=0)
+    assert abs(low_u + high_u) / 2 < 0.07 and abs(low_v + high_v) / 2 < 0.07
+    assert high_u - low_u < 0.6 and high_v - low_v < 0.6
+    assert np.abs(errors).max() <= 1.0
 
 
 def test_the_colour_pass_shows_the_box_where_the_instance_pass_does(renderer):
@@ -259,14 +277,15 @@ def test_ground_kinds_show_at_the_pixels_where_they_project(renderer):
         return colour_at(view, INTRINSICS, camera, (*(origin + xy), 0.0))
 
     assert np.abs(at(picture, on_road) - (92, 92, 96)).max() <= 1
-    assert (at(picture, in_hole) == at(bare, in_hole)).all()
-    assert (at(picture, beside) == at(bare, beside)).all()
+    # grass is mottled beside paving
+    assert np.abs(at(picture, in_hole) - at(bare, in_hole)).max() <= 13
+    assert np.abs(at(picture, beside) - at(bare, beside)).max() <= 13
     assert at(picture, on_line).min() > 150
     # the edge of the road is where it projects: one pixel to either side of it differs
     (edge,), _ = project(INTRINSICS @ camera[:3], far(20, 8, 0)[None])
     row, column = int(edge[1]), int(edge[0])
-    assert (picture[row, column - 2] == bare[row, column - 2]).all()
-    assert np.abs(picture[row, column + 2].astype(int) - (92, 92, 96)).max() <= 1
+    assert np.abs(picture[row, column - 2].astype(int) - bare[row, column - 2]).max() <= 13
+    assert np.abs(picture[row, column + 2].astype(int) - (92, 92, 96)).max() <= 6
 
 
 def test_a_later_kind_of_area_covers_an_earlier_one_at_any_distance(renderer):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dima_pipeline.world.curves import Curve, join
+from dima_pipeline.world.curves import Curve, join, join_around
 
 QUARTER = Curve((0.0, 0.0, 0.0), ((10.0, 0.0), (5 * np.pi, 0.1)))
 """Ten metres ahead, then a quarter circle of radius 10 m to the left."""
@@ -78,3 +78,32 @@ def test_poses_that_no_turn_joins_are_refused() -> None:
         join((0.0, 0.0, 0.0), (10.0, 1.0, 0.0))
     with pytest.raises(ValueError, match="no turn"):
         join((0.0, 0.0, 0.0), (-10.0, 5.0, np.pi / 2))
+
+
+def test_a_part_of_a_curve_is_the_curve_between_two_places() -> None:
+    part = QUARTER.part(4.0, 10.0 + 2.5 * np.pi)
+    assert part.start == pytest.approx((4.0, 0.0, 0.0)) and part.pieces[0] == (6.0, 0.0)
+    assert part.pieces[1] == pytest.approx((2.5 * np.pi, 0.1))
+    assert part.end == pytest.approx(QUARTER.poses(np.array([10.0 + 2.5 * np.pi]))[0])
+    assert QUARTER.part(0.0, QUARTER.length).pieces == QUARTER.pieces
+    with pytest.raises(ValueError, match="no part"):
+        QUARTER.part(12.0, 12.0)
+
+
+def test_the_way_round_a_ring_turns_right_into_it_left_along_it_and_right_out_of_it() -> None:
+    # Arms east and north, lanes two metres from their axes; westward in, northward out is a right turn.
+    right = join_around((30.0, 2.0, np.pi), (2.0, 30.0, np.pi / 2), (0.0, 0.0), (14.0, 12.0))
+    assert right.end == pytest.approx((2.0, 30.0, np.pi / 2))
+    assert np.sign(right.curvatures).tolist() == [0, -1, 1, -1, 0]
+    ring = right.poses(np.array([right.knots[2, 0], right.knots[2, 0] + 1.0, right.knots[3, 0]]))
+    assert np.linalg.norm(ring[:, :2], axis=1) == pytest.approx([14.0, 14.0, 14.0])
+    straight = join_around((30.0, 2.0, np.pi), (-30.0, 2.0, np.pi), (0.0, 0.0), (14.0, 12.0))
+    left = join_around((30.0, 2.0, np.pi), (-2.0, -30.0, 1.5 * np.pi), (0.0, 0.0), (14.0, 12.0))
+    back = join_around((30.0, 2.0, np.pi), (30.0, -2.0, 0.0), (0.0, 0.0), (14.0, 12.0))
+    quarters = np.diff([way.pieces[2][0] for way in (right, straight, left, back)])
+    assert quarters == pytest.approx([7 * np.pi] * 3)
+
+
+def test_a_ring_that_begins_behind_the_start_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no ring of radius 14\.0 m"):
+        join_around((20.0, 2.0, np.pi), (2.0, 30.0, np.pi / 2), (0.0, 0.0), (14.0, 12.0))

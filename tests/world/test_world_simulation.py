@@ -8,6 +8,7 @@ import pytest
 from dima_pipeline.geometry import boxes_overlap
 from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.drama import Drama, play
+from dima_pipeline.world.events import PLANTED, recipe_name
 from dima_pipeline.world.paths import (
     DrivePath,
     Shift,
@@ -17,7 +18,6 @@ from dima_pipeline.world.paths import (
     three_point_path,
 )
 from dima_pipeline.world.roads import Town
-from dima_pipeline.world.scripts import PLANTED, recipe_name
 from dima_pipeline.world.simulation import Actor, Gate, idm, make_ego, overlaps, simulate
 from dima_pipeline.world.staging import walk_path
 from dima_pipeline.world.towns import build_towns

@@ -6,10 +6,12 @@ from typing import Any
 
 import click
 
+from dima_pipeline.cli.compare import compare_command
 from dima_pipeline.cli.doctor import doctor_command
 from dima_pipeline.cli.dvc import dvc_command
 from dima_pipeline.cli.errors import clear_errors, kedro_errors
 from dima_pipeline.cli.estimate import estimate_command
+from dima_pipeline.cli.gallery import gallery_command
 from dima_pipeline.cli.score import score_command
 
 
@@ -48,7 +50,9 @@ def verify(directory: Path) -> None:
     click.echo(f"{directory}: {len(manifest['files'])} files are whole")
 
 
+main.add_command(compare_command)
 main.add_command(doctor_command)
 main.add_command(dvc_command)
 main.add_command(estimate_command)
+main.add_command(gallery_command)
 main.add_command(score_command)

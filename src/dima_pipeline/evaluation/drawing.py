@@ -28,6 +28,7 @@ AGENT_COLOURS = {
     **dict.fromkeys(("pedestrian", "motorcycle", "bicycle"), "#D55E00"),
     **dict.fromkeys(("traffic_cone", "barrier"), "#F0E442"),
 }
+MARK_COLOUR = "#e0218a"
 MAP_STYLES: dict[str, dict[str, object]] = {
     "boundary": {"color": "#3b4652", "lw": 1.6},
     "divider": {"color": "#9aa5b1", "lw": 1.2, "ls": (0, (5, 3))},
@@ -59,6 +60,8 @@ class Keyframe:
     """The known part of the driven path (m)."""
     plans: Mapping[str, Float[np.ndarray, "T 2"]]
     """By planner, in the order of their colours."""
+    marked: frozenset[str] = frozenset()
+    """Instance tokens of agents that stand out in the view from above."""
 
 
 def draw_cameras(keyframe: Keyframe) -> Image.Image:
@@ -155,7 +158,8 @@ def _draw_agents(axes: Axes, keyframe: Keyframe) -> None:
     names = zip(keyframe.agents["instance_token"], keyframe.agents["category"], strict=True)
     for (instance_token, category), values in zip(names, keyframe.agents[columns].to_numpy(float), strict=True):
         box = values.tolist()
-        _draw_box(axes, box, AGENT_COLOURS[category], "#3b4652", 0.9)
+        edge, width = (MARK_COLOUR, 2.4) if instance_token in keyframe.marked else ("#3b4652", 0.9)
+        _draw_box(axes, box, AGENT_COLOURS[category], edge, width)
         if instance_token in tracks:
             track = tracks[instance_token]
             x, y = [box[0], *track["x_m"]], [box[1], *track["y_m"]]

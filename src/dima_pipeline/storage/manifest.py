@@ -122,6 +122,8 @@ def link_or_copy(source: Path, target: Path) -> None:
 def publish(staged: Path, target: Path) -> None:
     """Put a finished directory in place of ``target`` by renames; the old one stays until the new one is there."""
     read_manifest(staged)
+    if target.exists() and staged.samefile(target):
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     retired = target.with_name(f".{target.name}.retired")
     shutil.rmtree(retired, ignore_errors=True)

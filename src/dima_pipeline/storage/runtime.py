@@ -17,6 +17,8 @@ class RuntimeConfig:
 
     work_dir: str
     """Checkpoints, logs and unfinished results; outside of everything DVC owns."""
+    world_dir: str | None = None
+    """Where the catalog publishes a generated world: looked at before one is drawn."""
     num_processes: PositiveInt = 2
     """Processes that draw the generated world, and Ray actors that convert scenes (1: none, this process does)."""
     num_workers: PositiveInt = 1

@@ -47,6 +47,9 @@ _AGENTS = {
     "vehicle.bus.rigid": "bus",
     "vehicle.truck": "truck",
     "vehicle.construction": "construction_vehicle",
+    # nuScenes detects no emergency vehicles; these two are the shapes that they have.
+    "vehicle.emergency.ambulance": "truck",
+    "vehicle.emergency.police": "car",
     "vehicle.trailer": "trailer",
     "movable_object.barrier": "barrier",
     "movable_object.trafficcone": "traffic_cone",

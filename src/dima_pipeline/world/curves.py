@@ -74,6 +74,16 @@ class Curve:
             pieces.append((length * scale, curvature / scale))
         return Curve((x - left_m * np.sin(yaw), y + left_m * np.cos(yaw), yaw), tuple(pieces))
 
+    def part(self, begin_m: float, end_m: float) -> "Curve":
+        """The stretch between two distances along the curve."""
+        begins, ends = self.knots[:-1, 0], self.knots[1:, 0]
+        lengths = np.minimum(ends, end_m) - np.maximum(begins, begin_m)
+        pieces = [(float(n), k) for n, (_, k) in zip(lengths, self.pieces, strict=True) if n > 1e-6]
+        if not pieces:
+            raise ValueError(f"a curve of {self.length:.1f} m has no part from {begin_m:.1f} m to {end_m:.1f} m")
+        x, y, yaw = self.poses(np.array([max(begin_m, 0.0)]))[0]
+        return Curve((float(x), float(y), float(yaw)), tuple(pieces))
+
     def reversed(self) -> "Curve":
         """The same curve driven the other way."""
         x, y, yaw = self.end
@@ -120,3 +130,34 @@ def join(start: Pose, end: Pose, max_radius_m: float = np.inf) -> Curve:
     radius = tangent / slope
     pieces = ((into - tangent, 0.0), (radius * abs(turn), float(np.sign(turn)) / radius), (out - tangent, 0.0))
     return Curve(start, tuple((float(length), float(k)) for length, k in pieces if length > 1e-6))
+
+
+def join_around(start: Pose, end: Pose, center: tuple[float, float], radii_m: tuple[float, float]) -> Curve:
+    """Right into an anticlockwise ring round ``center``, along it, right out of it: ``start`` to ``end``.
+
+    ``radii_m`` are those of the ring and of the two bends outside it. Equal headings go half way round, opposite ones
+    too; raises ``ValueError`` where the ring begins before ``start`` or after ``end``.
+    """
+    ring, bend = radii_m
+    into, turn_in = _tangent(start, center, ring, bend)
+    x, y, yaw = end
+    # Seen in a mirror and backwards, the way out is a way in.
+    mirrored = (x, -y, float(np.pi - yaw))
+    out, turn_out = _tangent(mirrored, (center[0], -center[1]), ring, bend)
+    turn = float(np.angle(np.exp(1j * (yaw - start[2] - 1e-9)))) + 1e-9
+    pieces = (
+        (into, 0.0), (bend * turn_in, -1 / bend), (ring * (turn + turn_in + turn_out), 1 / ring),
+        (bend * turn_out, -1 / bend), (out, 0.0),
+    )  # fmt: skip
+    if min(length for length, _ in pieces) < 0:
+        raise ValueError(f"no ring of radius {ring:.1f} m round {center} joins {start} and {end}")
+    return Curve(start, tuple((length, curvature) for length, curvature in pieces if length > 1e-6))
+
+
+def _tangent(start: Pose, center: tuple[float, float], ring_m: float, bend_m: float) -> tuple[float, float]:
+    """Straight length ahead of ``start`` and angle of the right bend that meets a left-turning ring."""
+    dx, dy = center[0] - start[0], center[1] - start[1]
+    forward = dx * np.cos(start[2]) + dy * np.sin(start[2])
+    aside = bend_m - dx * np.sin(start[2]) + dy * np.cos(start[2])
+    reach = float(np.sqrt(max((ring_m + bend_m) ** 2 - aside**2, 0.0)))
+    return float(forward) - reach, float(np.arctan2(reach, aside))

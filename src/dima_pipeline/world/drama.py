@@ -1,5 +1,6 @@
 """Plays scenes until one is good: the planted event happens, and nobody ever drives into anybody."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,15 +8,17 @@ from shapely.geometry import Polygon
 
 from dima_pipeline.geometry import box_corners
 from dima_pipeline.world.config import MIN_EVENT_KEYFRAMES
+from dima_pipeline.world.events import PLANTED, RECIPES
 from dima_pipeline.world.roads import Town
-from dima_pipeline.world.scripts import PLANTED, RECIPES
+from dima_pipeline.world.signal_plans import plan_signals
 from dima_pipeline.world.simulation import Actor, Tracks, overlaps, simulate
 from dima_pipeline.world.staging import Stage, drop_overlapping_starts
 from dima_pipeline.world.truth import Interval, find_intervals
 
 ATTEMPTS = 40
-LIGHTS = (("day", 0.65), ("dusk", 0.15), ("night", 0.2))
-RAIN = 0.2
+LIGHTS: Mapping[str, float] = {"day": 0.65, "dusk": 0.15, "night": 0.2}
+WEATHERS: Mapping[str, float] = {"rain": 0.2, "clear": 0.7, "fog": 0.1}
+"""Shares of scenes; only their ratios count."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,17 @@ class Drama:
         return {row.value for row in self.intervals if row.kind == "event"}
 
 
-def play(recipe: str, towns: list[Town], rng: np.random.Generator, num_keyframes: int) -> Drama:
+def play(
+    recipe: str,
+    towns: list[Town],
+    rng: np.random.Generator,
+    num_keyframes: int,
+    *,
+    lights: Mapping[str, float] = LIGHTS,
+    weathers: Mapping[str, float] = WEATHERS,
+) -> Drama:
     """The first good scene of a recipe in one of ``towns``; raises ``ValueError`` where none comes out."""
-    light = str(rng.choice([name for name, _ in LIGHTS], p=[share for _, share in LIGHTS]))
-    weather = "rain" if rng.random() < RAIN else "clear"
+    light, weather = (_draw(shares, rng) for shares in (lights, weathers))
     for _ in range(ATTEMPTS):
         town = towns[int(rng.integers(len(towns)))]
         stage = RECIPES[recipe](town, rng)
@@ -56,19 +66,24 @@ def play(recipe: str, towns: list[Town], rng: np.random.Generator, num_keyframes
     )
 
 
+def _draw(shares: Mapping[str, float], rng: np.random.Generator) -> str:
+    weights = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=weights / weights.sum()))
+
+
 def _is_complete(drama: Drama) -> bool:
     """Whether the planted event happens, and to its end where half of it would be another event."""
-    ends = [end for event, _, end, _ in drama.stage.marks if event in ("overtaking", "three_point_turn")]
-    is_over = all(drama.tracks.along_m[-1, 0] >= end for end in ends)
+    is_over = drama.tracks.along_m[-1, 0] >= drama.stage.must_reach_m
     return drama.recipe not in PLANTED or (drama.recipe in drama.events() and is_over)
 
 
 def _run(recipe: str, stage: Stage, duration_s: float, mood: tuple[str, str]) -> Drama | None:
     """Simulate a stage, leaving out background that gets in the way; none where the script itself goes wrong."""
     drop_overlapping_starts(stage)
+    signals = plan_signals(stage.town, stage.rng, stage.red)
     for _ in range(6):
         actors = [stage.ego(), *stage.actors]
-        tracks = simulate(actors, duration_s)
+        tracks = simulate(actors, duration_s, signals)
         clashes = overlaps(actors, tracks)
         if not clashes:
             intervals = find_intervals(stage, actors, tracks, mood[0])

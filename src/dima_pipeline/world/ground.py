@@ -3,10 +3,13 @@
 import numpy as np
 from shapely.geometry import MultiPolygon, Polygon
 
+from dima_pipeline.world.actors import SIGNAL_COLORS
 from dima_pipeline.world.categories import agent_category
 from dima_pipeline.world.drama import Drama
+from dima_pipeline.world.lights import Lights, is_lit
+from dima_pipeline.world.render_types import RenderSignal
 from dima_pipeline.world.renderer import GroundArea, GroundLine, RenderBox
-from dima_pipeline.world.roads import Placement, Town
+from dima_pipeline.world.roads import SIGNAL_HEIGHT_M, Placement, Town
 
 SIGHT_M = 130.0
 FIRST_BUILDING_ID = 10_001
@@ -28,7 +31,9 @@ def ground_areas(town: Town) -> list[GroundArea]:
     place = town.placement
     areas = [_area("walkway", part, place) for part in polygons(town.walkway)]
     areas += [_area("road", part, place) for part in polygons(town.drivable)]
-    areas += [GroundArea("intersection", place.points(junction.polygon)) for junction in town.junctions.values()]
+    for junction in town.junctions.values():
+        holes = tuple(place.points(hole) for hole in junction.holes)
+        areas.append(GroundArea("intersection", place.points(junction.polygon), holes))
     areas += [GroundArea("crossing", place.points(crossing.polygon)) for crossing in town.crossings]
     return areas + [GroundArea("carpark", place.points(lot)) for lot in town.carparks]
 
@@ -62,6 +67,7 @@ def ground_lines(town: Town) -> list[GroundLine]:
     for part in polygons(town.drivable):
         for edge in (part.exterior, *part.interiors):
             lines.append(GroundLine("boundary", place.points(np.array(edge.coords))))
+    lines += [GroundLine("wear", place.points(lane.curve.polyline())) for lane in town.lanes.values()]
     for line in town.stop_lines:
         left, right = (line.polygon[0] + line.polygon[1]) / 2, (line.polygon[2] + line.polygon[3]) / 2
         lines.append(GroundLine("stop_line", place.points(np.stack([left, right]))))
@@ -88,5 +94,27 @@ def actor_boxes(drama: Drama, tick: int) -> list[RenderBox]:
         center = np.array([poses[index, 0], poses[index, 1], actor.size[2] / 2])
         category = agent_category(actor.category)
         color = None if category in ("traffic_cone", "barrier", "construction_vehicle") else actor.color
-        boxes.append(RenderBox(center, float(poses[index, 2]), actor.size, category, index, color))
+        lights = bright(drama, tick, index)
+        boxes.append(RenderBox(center, float(poses[index, 2]), actor.size, category, index, color, lights))
     return boxes
+
+
+def bright(drama: Drama, tick: int, index: int) -> Lights:
+    """The lamps of an actor that shine at a tick, as seen on the canvas: turn signals blink, and a mirrored town swaps
+    left and right."""
+    brake, left, right, emergency = drama.tracks.lights[tick, index].tolist()
+    if drama.town.placement.is_mirrored:
+        left, right = right, left
+    blinks = is_lit(float(drama.tracks.times_s[tick]))
+    return Lights(brake, left and blinks, right and blinks, emergency)
+
+
+def signal_heads(drama: Drama, tick: int) -> list[RenderSignal]:
+    """The traffic lights of the town as they are at a tick; those without a plan are green."""
+    heads = []
+    for signal in drama.town.signals:
+        x, y, yaw = drama.town.placement.poses(np.array(signal.pose)).tolist()
+        color = drama.tracks.signals.get(signal.name)
+        shown = "green" if color is None else SIGNAL_COLORS[int(color[tick])]
+        heads.append(RenderSignal(np.array([x, y, SIGNAL_HEIGHT_M]), yaw, shown))
+    return heads

@@ -187,10 +187,13 @@ def _merge(at: Float[Array, "3"], lane: Curve, over_m: float = 14.0) -> Float[Ar
     grid = np.arange(0.0, lane.length, STEP_M)
     line = lane.poses(grid)
     nearest = int(np.linalg.norm(line[:, :2] - at[:2], axis=1).argmin())
-    line = line[nearest:]
+    # Exactly beside ``at``: a first step of another length would be a kink.
+    ahead = float((at[:2] - line[nearest, :2]) @ [np.cos(line[nearest, 2]), np.sin(line[nearest, 2])])
+    grid = np.arange(grid[nearest] + ahead, lane.length, STEP_M)
+    line = lane.poses(grid)
     normal = np.stack([-np.sin(line[:, 2]), np.cos(line[:, 2])], -1)
     left = float((at[:2] - line[0, :2]) @ normal[0])
-    fade = left * (1 - smoothstep((grid[: len(line)]) / over_m))
+    fade = left * (1 - smoothstep((grid - grid[0]) / over_m))
     xy = line[:, :2] + fade[:, None] * normal
     step = np.gradient(xy, axis=0)
     yaw = np.unwrap(np.arctan2(step[:, 1], step[:, 0]))

@@ -22,7 +22,9 @@ from dima_pipeline.world.can_bus import write_can_bus
 from dima_pipeline.world.categories import attribute
 from dima_pipeline.world.config import WorldConfig
 from dima_pipeline.world.drama import Drama
-from dima_pipeline.world.ground import actor_boxes, building_boxes, ground_areas, ground_lines
+from dima_pipeline.world.greenery import near, street_trees
+from dima_pipeline.world.ground import SIGHT_M, actor_boxes, building_boxes, ground_areas, ground_lines, signal_heads
+from dima_pipeline.world.render_noise import expose
 from dima_pipeline.world.renderer import Backdrop, RenderBox, Renderer
 from dima_pipeline.world.sensors import (
     LIDAR_TRANSLATION,
@@ -83,6 +85,7 @@ class _Recorder:
     ) -> None:
         self.config, self.job, self.drama, self.directory, self.renderer = config, job, drama, directory, renderer
         self.rig = camera_rig(config.image_width, config.image_height)
+        self.backdrop = Backdrop(drama.light, drama.weather)  # type: ignore[arg-type]
         self.rng = np.random.default_rng([config.seed, job.number, 7])
         self.tables: dict[str, list[Row]] = {}
         vehicle = "n015" if drama.town.location.startswith("singapore") else "n008"
@@ -108,8 +111,8 @@ class _Recorder:
         self._scene_rows()
         write_can_bus(self.directory / "can_bus", self.job.name, self.drama, self.job.start_us)
         if self.renderer is not None:
-            backdrop = Backdrop(self.drama.light, self.drama.weather)  # type: ignore[arg-type]
-            self.renderer.set_ground(ground_areas(self.drama.town), ground_lines(self.drama.town), backdrop)
+            self.renderer.set_ground(ground_areas(self.drama.town), ground_lines(self.drama.town), self.backdrop)
+            self.renderer.set_trees(near(street_trees(self.drama.town), self.ego_poses[:, :2], SIGHT_M))
         seen = [self._keyframe(index) for index in range(len(self.ticks))]
         self._annotation_rows(seen)
         self._truth_rows()
@@ -148,22 +151,26 @@ class _Recorder:
         scene = in_ego_frame([*targets, *others], ego)
         close = np.linalg.norm(scene[:, :2], axis=1) < SWEEP_RANGE_M + 10
         close[: len(targets)] = True
-        points, counts = scan(scene[close], len(targets), self.rng)
-        levels = visibility_level(visible_share(scene[close], len(targets), self.rig))
+        kinds = [box.category for box, is_close in zip([*targets, *others], close, strict=True) if is_close]
+        points, counts = scan(scene[close], len(targets), self.rng, kinds)
+        levels = visibility_level(visible_share(scene[close], len(targets), self.rig, kinds))
         self._sample_row(index)
         if self.renderer is not None:
             self.renderer.set_boxes([*boxes, *self.houses])
+            self.renderer.set_signals(signal_heads(self.drama, int(self.ticks[index])))
         for camera in self.rig:
-            self._data_row(index, camera.channel, "jpg", partial(self._photograph, camera, ego))
+            self._data_row(index, camera.channel, "jpg", partial(self._photograph, camera, index))
         self._data_row(index, "LIDAR_TOP", "pcd.bin", lambda path: path.write_bytes(points.tobytes()))
         noted = zip(targets, levels, counts, strict=True)
         return {box.instance_id: {"box": box, "level": int(level), "num": int(num)} for box, level, num in noted}
 
-    def _photograph(self, camera: Camera, ego: Array, path: Path) -> None:
+    def _photograph(self, camera: Camera, index: int, path: Path) -> None:
         width, height = camera.size
         pixels = np.zeros((height, width, 3), np.uint8)
         if self.renderer is not None:
-            pixels = self.renderer.render(camera.intrinsics, camera_from_world(camera, ego))
+            pixels = self.renderer.render(camera.intrinsics, camera_from_world(camera, self.ego_poses[index]))
+            rng = np.random.default_rng([self.config.seed, self.job.number, index, self.rig.index(camera)])
+            pixels = expose(pixels, self.backdrop, rng)
         Image.fromarray(pixels).save(path, quality=self.config.jpeg_quality)
 
     def _time_us(self, index: int) -> int:
@@ -274,8 +281,8 @@ _PHRASES = {
 def describe(drama: Drama) -> str:
     """A description in nuScenes' style, such as ``Night, rain, turn left, parked cars``."""
     words = ["Night"] if drama.light == "night" else ["Dusk"] if drama.light == "dusk" else []
-    words += ["rain"] if drama.weather == "rain" else []
-    words += [_PHRASES.get(event, event) for event in sorted(drama.events())]
+    words += [drama.weather] if drama.weather in ("rain", "fog") else []
+    words += [_PHRASES.get(event, event.replace("_", " ")) for event in sorted(drama.events())]
     if sum(actor.intention == "parked" for actor in drama.actors) > 2:
         words.append("parked cars")
     if sum(actor.is_walker for actor in drama.actors) > 3:

@@ -6,7 +6,9 @@ from typing import Final
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from dima_pipeline.world.render_models import Model, model
+from dima_pipeline.world.render_lamps import lamp_table
+from dima_pipeline.world.render_models import agent_model, building_model
+from dima_pipeline.world.render_shapes import Model
 from dima_pipeline.world.render_types import Backdrop, Mesh, RenderBox, concatenate, quad_triangles, tint
 
 Array = np.ndarray
@@ -38,6 +40,8 @@ _WALLS: Final = np.array(
 )
 _OWN_PAINTS: Final = {"pedestrian": _CLOTHES, "bicycle": _CLOTHES, "motorcycle": _CLOTHES, "building": _WALLS}
 _FLOOR_M, _COLUMN_M = 3.3, 4.5
+VEHICLES: Final = ("car", "truck", "bus", "trailer", "construction_vehicle", "motorcycle")
+"""Categories that can carry the bar of an emergency vehicle."""
 
 
 def box_color(box: RenderBox) -> tuple[float, ...]:
@@ -54,8 +58,8 @@ def box_mesh(boxes: Sequence[RenderBox], backdrop: Backdrop) -> tuple[Mesh, UInt
     for box in boxes:
         groups.setdefault(_model_key(box, backdrop), []).append(box)
     meshes, id_colors = [], [np.zeros((0, 3), np.uint8)]
-    for key, members in groups.items():
-        shape = model(*key)
+    for (category, *windows), members in groups.items():
+        shape = building_model(*windows) if category == "building" else agent_model(category, windows[-1])
         meshes.append(_placed(shape, members, backdrop))
         ids = np.array([box.instance_id for box in members], np.int64)
         coded = np.stack([ids >> 16, ids >> 8 & 255, ids & 255], 1).astype(np.uint8)
@@ -76,7 +80,7 @@ def shadow_mesh(boxes: Sequence[RenderBox], backdrop: Backdrop) -> Mesh:
 
 def _model_key(box: RenderBox, backdrop: Backdrop) -> tuple[str, int, int, bool]:
     if box.category != "building":
-        return box.category, 1, 1, False
+        return box.category, 0, 0, box.lights.emergency and box.category in VEHICLES
     floors = int(np.clip(round(box.size[2] / _FLOOR_M), 1, 6))
     columns = int(np.clip(round(max(box.size[:2]) / _COLUMN_M), 1, 5))
     return "building", floors, columns, backdrop.light != "day"
@@ -116,7 +120,12 @@ def _colors(
 ) -> UInt8[Array, "B P 3"]:
     own = np.array([box_color(box) for box in boxes], float)[:, None]
     rgb = np.where(shape.is_body[:, None], shape.rgb / 255 * own, shape.rgb)
+    is_glowing = shape.is_glowing
+    if shape.lamp.any():
+        lamps, is_lit = lamp_table([box.lights for box in boxes], backdrop)
+        rgb = np.where(shape.lamp[:, None] > 0, lamps[:, shape.lamp], rgb)
+        is_glowing = is_glowing | is_lit[:, shape.lamp]
     # clouds and darkness leave the ambient light alone
     direct = (1 - _AMBIENT) * (1.0 if backdrop == Backdrop() else 0.5)
     shaded = tint(rgb * (1 - direct + direct * toward_sun[..., None]), backdrop)
-    return np.where(shape.is_glowing[:, None], rgb, shaded).clip(0, 255).round().astype(np.uint8)
+    return np.where(is_glowing[..., None], rgb, shaded).clip(0, 255).round().astype(np.uint8)

@@ -9,8 +9,10 @@ from typing import Final
 import numpy as np
 import shapely
 from jaxtyping import Float, Int
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
+from dima_pipeline.world.render_grain import WEAR_M, marks, mottles
+from dima_pipeline.world.render_sky import TERRAIN_RGB
 from dima_pipeline.world.render_types import (
     AREA_KINDS,
     Backdrop,
@@ -30,6 +32,8 @@ _AREA_RGB: Final = {
     "walkway": (164, 156, 144),
     "crossing": (92, 92, 96),
 }
+_TRACK_RGB: Final = (84, 84, 88)
+_TRACK_WIDTH_M: Final = 0.45
 _KERB_RGB: Final = (196, 192, 184)
 _STRIPE_RGB: Final = (228, 228, 224)
 _LINES: Final = {
@@ -50,14 +54,38 @@ def ground_layers(areas: Sequence[GroundArea], lines: Sequence[GroundLine], back
     """Meshes to be painted one after the other, world coordinates."""
     shapes = {kind: area_shapes([area for area in areas if area.kind == kind]) for kind in AREA_KINDS}
     layers = [_flat(trapezoids(shapes[kind]), _AREA_RGB[kind], backdrop) for kind in AREA_KINDS]
+    layers[AREA_KINDS.index("walkway") : AREA_KINDS.index("walkway")] = _grain(shapes, lines, backdrop)
     kerbs = _strips([_rings(shapes["walkway"])[0]], _KERB_WIDTH_M, _KERB_RGB, backdrop)
-    layers.insert(AREA_KINDS.index("walkway") + 1, kerbs)
+    layers.insert(-1, kerbs)
+    layers.insert(0, _toned(*mottles(np.concatenate(list(shapes.values()))), TERRAIN_RGB, backdrop))
     layers.append(_flat(trapezoids(zebra_stripes(shapes["crossing"])), _STRIPE_RGB, backdrop))
     for kind, (width_m, dash_m, gap_m, rgb) in _LINES.items():
         paths = [np.asarray(line.points, float) for line in lines if line.kind == kind]
         pieces = [dashes(path, dash_m, gap_m) if dash_m else path for path in paths]
         layers.append(_strips([_steps(piece) for piece in pieces], width_m, rgb, backdrop))
     return [layer for layer in layers if len(layer.triangles)]
+
+
+def _grain(shapes: dict[str, Array], lines: Sequence[GroundLine], backdrop: Backdrop) -> list[Mesh]:
+    """Worn tracks and marks, for on top of the asphalt and below the rest."""
+    tracks = [track for line in lines if line.kind == "wear" for track in _tracks(np.asarray(line.points, float))]
+    worn = _strips([_steps(track) for track in tracks], _TRACK_WIDTH_M, _TRACK_RGB, backdrop)
+    asphalt = np.concatenate([shapes["road"], shapes["intersection"]])
+    return [worn, _toned(*marks(asphalt), _AREA_RGB["road"], backdrop)]
+
+
+def _tracks(middle: Float[Array, "N 2"]) -> list[Float[Array, "N 2"]]:
+    """Where the left and the right tyres run on a lane."""
+    line = LineString(middle)
+    shifted = (shapely.offset_curve(line, side * WEAR_M, join_style="mitre") for side in (-1.0, 1.0))
+    return [np.array(part.coords) for curve in shifted for part in shapely.get_parts(curve) if len(part.coords) > 1]
+
+
+def _toned(quads: Float[Array, "Q 4 2"], tones: Float[Array, "Q"], rgb: Sequence[int], backdrop: Backdrop) -> Mesh:
+    """Quads in lighter and darker versions of a colour."""
+    mesh = _flat(quads, rgb, backdrop)
+    colors = tint(np.array(rgb) * tones[:, None], backdrop).clip(0, 255).round().astype(np.uint8)
+    return Mesh(mesh.points, np.repeat(colors, 4, axis=0), mesh.triangles)
 
 
 def area_shapes(areas: Sequence[GroundArea]) -> Array:

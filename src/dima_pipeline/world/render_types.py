@@ -1,4 +1,4 @@
-"""What the renderer draws, as plain data: ground polygons and lines, boxes and the backdrop; and coloured meshes."""
+"""What the renderer draws, as plain data: ground, boxes, signals, trees and the backdrop; and coloured meshes."""
 
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -8,12 +8,15 @@ from jaxtyping import Float, Int, UInt8
 
 from dima_pipeline.contracts.frames import AGENT_CATEGORIES
 from dima_pipeline.plugins import unknown
+from dima_pipeline.world.lights import Lights, SignalColor
 
 Array = np.ndarray
 
+NO_LIGHTS: Final = Lights()
 AREA_KINDS: Final = ("road", "carpark", "intersection", "walkway", "crossing")
 """In painting order: a later kind covers an earlier one."""
-LINE_KINDS: Final = ("divider", "road_divider", "boundary", "stop_line")
+LINE_KINDS: Final = ("wear", "divider", "road_divider", "boundary", "stop_line")
+"""``wear`` is the middle of a lane: tyres have darkened it to both sides."""
 BOX_CATEGORIES: Final = (*AGENT_CATEGORIES, "building")
 MAX_INSTANCE_ID: Final = 2**24 - 1
 """Instance ids are drawn as 24-bit colours."""
@@ -47,7 +50,28 @@ class GroundLine:
             raise ValueError(unknown("kind of ground line", self.kind, list(LINE_KINDS)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class RenderSignal:
+    """A traffic light on its pole: the middle of its face (3,) in the world (m) and the yaw (rad) it looks in."""
+
+    center: Float[Array, "3"]
+    yaw: float
+    color: SignalColor
+
+
+@dataclass(frozen=True, eq=False)
+class RenderTree:
+    """A tree: where it stands (x, y in the world, m) and how high it is (m); its looks follow from both."""
+
+    center: Float[Array, "2"]
+    height: float
+
+    def __post_init__(self) -> None:
+        if not (np.shape(self.center) == (2,) and 1.0 <= self.height <= 40.0):
+            raise ValueError(f"a tree is 1 ... 40 m high at a place x, y; got {self.height} m at {self.center}")
+
+
+@dataclass(frozen=True, eq=False)
 class RenderBox:
     """An upright box: centre (3,) in the world (m), yaw (rad), size length, width, height (m).
 
@@ -60,6 +84,8 @@ class RenderBox:
     category: str
     instance_id: int
     color: tuple[int, int, int] | None = None
+    lights: Lights = NO_LIGHTS
+    """What is bright at the moment: who blinks passes lamps that are off half of the time."""
 
     def __post_init__(self) -> None:
         if self.category not in BOX_CATEGORIES:
@@ -75,13 +101,18 @@ class Backdrop:
     """Light and weather of a scene."""
 
     light: Literal["day", "dusk", "night"] = "day"
-    weather: Literal["clear", "rain"] = "clear"
+    weather: Literal["clear", "rain", "fog"] = "clear"
 
     def __post_init__(self) -> None:
         if self.light not in ("day", "dusk", "night"):
             raise ValueError(unknown("light", self.light, ["day", "dusk", "night"]))
-        if self.weather not in ("clear", "rain"):
-            raise ValueError(unknown("weather", self.weather, ["clear", "rain"]))
+        if self.weather not in ("clear", "rain", "fog"):
+            raise ValueError(unknown("weather", self.weather, ["clear", "rain", "fog"]))
+
+    @property
+    def lamps_are_on(self) -> bool:
+        """Whether vehicles drive with headlamps and tail lamps: always, but on a clear day."""
+        return self != Backdrop()
 
 
 @dataclass(frozen=True)
@@ -115,8 +146,8 @@ _LIGHT: Final = {"day": (1.0, 1.0, 1.0), "dusk": (0.72, 0.61, 0.6), "night": (0.
 
 
 def tint(rgb: Float[Array, "... 3"], backdrop: Backdrop) -> Float[Array, "... 3"]:
-    """Colours 0 ... 255 as they look in the light and weather: rain takes contrast, dusk and night take light."""
+    """Colours 0 ... 255 as they look in the light and weather: rain and fog take contrast, dusk and night light."""
     rgb = np.asarray(rgb, float)
-    if backdrop.weather == "rain":
+    if backdrop.weather != "clear":
         rgb = 0.9 * (0.6 * rgb + 0.25 * rgb.mean(-1, keepdims=True) + 0.15 * 128)
     return np.asarray(rgb * _LIGHT[backdrop.light])

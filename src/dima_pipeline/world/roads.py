@@ -16,7 +16,10 @@ from dima_pipeline.world.curves import Curve
 
 Array = np.ndarray
 Turn = Literal["", "straight", "left", "right"]
+JunctionKind = Literal["stop", "signals", "roundabout", "dead_end"]
+StopKind = Literal["STOP_SIGN", "TRAFFIC_LIGHT", "YIELD"]
 WALKWAY_M = 2.5
+SIGNAL_HEIGHT_M = 4.2
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,10 @@ class Junction:
     name: str
     center: tuple[float, float]
     polygon: Float[Array, "N 2"]
+    kind: JunctionKind = "stop"
+    """A dead end is the turning circle of a cul-de-sac: its only connector leads back."""
+    holes: tuple[Float[Array, "M 2"], ...] = ()
+    """Islands of a roundabout."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,28 @@ class Crossing:
 
 
 @dataclass(frozen=True)
+class Signal:
+    """A traffic light: what it shows holds for the lanes that end at it."""
+
+    name: str
+    junction: str
+    lanes: tuple[str, ...]
+    pose: tuple[float, float, float]
+    """x, y and the yaw (rad) that its face looks in, in the town's frame; it hangs ``SIGNAL_HEIGHT_M`` above."""
+    phase: int
+    """Signals of a junction with the same phase are green together."""
+
+
+@dataclass(frozen=True)
 class StopLine:
-    """Where the lanes of a minor road end: full stop, ``before_end_m`` from the end of each lane."""
+    """Where the lanes of a road give way, ``before_end_m`` from the end of each lane; negative: beyond it."""
 
     name: str
     road: str
     lanes: tuple[str, ...]
     before_end_m: float
     polygon: Float[Array, "4 2"]
+    kind: StopKind = "STOP_SIGN"
 
 
 @dataclass(frozen=True)
@@ -187,6 +208,7 @@ class Town:
     buildings: tuple[Building, ...]
     drivable: Polygon | MultiPolygon
     walkway: Polygon | MultiPolygon
+    signals: tuple[Signal, ...] = ()
 
     def road_of(self, lane: Lane) -> Road | None:
         """The road of a lane; none for a connector."""
@@ -200,15 +222,51 @@ class Town:
             if other.road == lane.road != "" and other.is_forward != lane.is_forward
         ]
 
+    def left_of(self, lane: Lane) -> Lane | None:
+        """The next lane to the left in the same direction."""
+        return self._neighbour(lane, lane.index + 1)
+
+    def right_of(self, lane: Lane) -> Lane | None:
+        """The next lane to the right, nearer to the kerb, in the same direction."""
+        return self._neighbour(lane, lane.index - 1)
+
+    def _neighbour(self, lane: Lane, index: int) -> Lane | None:
+        return self.lanes.get(lane_name(lane.road, lane.is_forward, index)) if lane.road else None
+
     def stop_line_of(self, lane: Lane) -> StopLine | None:
         """The stop line at the end of a lane."""
         return next((line for line in self.stop_lines if lane.name in line.lanes), None)
+
+    def signal_of(self, lane: Lane) -> Signal | None:
+        """The traffic light at the end of a lane."""
+        return next((signal for signal in self.signals if lane.name in signal.lanes), None)
 
     def bounds(self) -> tuple[float, float, float, float]:
         """x_min, y_min, x_max, y_max (m) on the canvas: roads, walkways and 60 m around them."""
         outline = self.walkway.buffer(60.0).envelope.exterior.coords
         corners = self.placement.points(np.array(outline))
         return (*map(float, corners.min(0)), *map(float, corners.max(0)))  # type: ignore[return-value]
+
+
+def lane_name(road: str, is_forward: bool, index: int) -> str:
+    """Name of a lane of a road."""
+    return f"{road}{'f' if is_forward else 'b'}{index}"
+
+
+def parking_strips(town: Town) -> list[tuple[Road, bool, Float[Array, "N 2"]]]:
+    """(road, whether on its right, outline) of kerbside parking, without the mouths of the road and its crossings."""
+    strips = []
+    for road in town.roads.values():
+        kind = road.road_class
+        places = sorted(crossing.along_m for crossing in town.crossings if crossing.road == road.name)
+        ends = [8.0, *(end for at in places for end in (at - 5.0, at + 5.0)), road.curve.length - 8.0]
+        for begin, end in zip(ends[::2], ends[1::2], strict=True):
+            if kind.parking_m > 0 and end - begin > 6.0:
+                piece = road.curve.part(begin, end)
+                for side in (1.0, -1.0):
+                    outline = strip(piece, side * kind.lanes_half_m, side * kind.half_width_m)
+                    strips.append((road, side < 0, outline))
+    return strips
 
 
 def with_successors(lanes: dict[str, Lane], links: list[tuple[str, str]]) -> dict[str, Lane]:

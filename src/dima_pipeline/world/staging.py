@@ -2,23 +2,34 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from shapely.geometry import Polygon
 
 from dima_pipeline.geometry import boxes_overlap
+from dima_pipeline.world.actors import GateKind
 from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.paths import DrivePath, Shift, forward_path, sample_curves, with_limits
 from dima_pipeline.world.roads import Lane, Road, Town
-from dima_pipeline.world.simulation import Actor, Gate, make_ego
+from dima_pipeline.world.simulation import Actor, Gate, Tracks, make_ego
+
+if TYPE_CHECKING:
+    from dima_pipeline.world.truth import Interval
 
 Rng = np.random.Generator
+TruthRule = Callable[["Stage", list[Actor], Tracks], "list[Interval]"]
+"""(stage, actors in the order of the tracks with the ego first, tracks) to the intervals that an event lasts."""
 DRIVE_M = 230.0
+GATE_KINDS: dict[str, GateKind] = {"STOP_SIGN": "stop", "TRAFFIC_LIGHT": "signal", "YIELD": "yield"}
+"""What a driver does at a stop line of a kind."""
 SIZES = {
     "vehicle.car": (4.5, 1.85, 1.6),
     "vehicle.truck": (7.2, 2.4, 2.9),
     "vehicle.bus.rigid": (10.5, 2.6, 3.2),
     "vehicle.construction": (5.8, 2.5, 2.9),
+    "vehicle.emergency.ambulance": (6.2, 2.2, 2.7),
+    "vehicle.emergency.police": (4.8, 1.9, 1.65),
     "vehicle.trailer": (7.0, 2.4, 2.8),
     "vehicle.motorcycle": (2.1, 0.8, 1.5),
     "vehicle.bicycle": (1.75, 0.6, 1.6),
@@ -66,11 +77,19 @@ class Stage:
     """Set where the planned route is not the lanes of ``route``."""
     keep_clear: list[tuple[float, float]] = field(default_factory=list)
     """Distances along the first lane without parked cars."""
+    must_reach_m: float = 0.0
+    """Where the ego must be at the end, for events of which the half would be another event."""
+    gates: list[Gate] = field(default_factory=list)
+    """Of the ego, besides those of its route."""
+    red: tuple[str, float] | None = None
+    """A signal that shows red from the start until this second."""
+    truth_rules: list[TruthRule] = field(default_factory=list)
+    """What the event itself reads off the tracks; each is asked once, after the scene has run."""
 
     def ego(self) -> Actor:
         """The ego as an actor with its path and gates."""
         path = self.ego_path or lane_path(self.route, self.shifts, self.caps)
-        return make_ego(path, self.start_m, gates_of(self.town, self.route))
+        return make_ego(path, self.start_m, (*gates_of(self.town, self.route), *self.gates))
 
     def add(self, category: str, **facts: object) -> Actor:
         """Add an actor of a nuScenes category; its size varies a little, its name counts up."""
@@ -157,7 +176,10 @@ def gates_of(town: Town, route: Route) -> tuple[Gate, ...]:
         line = town.stop_line_of(lane)
         center = town.junctions[connector.junction].center
         if line is not None:
-            gates.append(Gate(begins[index + 1] - line.before_end_m, center, is_stop=True))
+            signal = town.signal_of(lane)
+            name = "" if signal is None else signal.name
+            place, kind = begins[index + 1] - line.before_end_m, GATE_KINDS[line.kind]
+            gates.append(Gate(place, center, kind == "stop", kind=kind, signal=name))
         elif connector.turn == "left":
             gates.append(Gate(begins[index + 1] + 0.5, center, is_stop=False))
     return tuple(gates)

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dima_pipeline.world.actors import SIGNAL_COLORS
 from dima_pipeline.world.simulation import Actor, Tracks
 from dima_pipeline.world.staging import Stage
 
 STOP_MPS = 0.1
 CURVE_RADIUS_M = 60.0
+SIGNAL_SIGHT_M = 60.0
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,10 @@ def find_intervals(stage: Stage, actors: list[Actor], tracks: Tracks, light: str
     """Light, events and intentions of a simulated scene; ``actors`` in the order of ``tracks``, the ego first."""
     last = float(tracks.times_s[-1])
     found = [Interval("light", light, 0.0, last)]
+    found += _lamps(stage, actors, tracks) + _signals(stage, tracks)
     found += _marked(stage, tracks) + _on_route(stage, tracks) + _stops(tracks)
     found += _followed(actors, tracks) + _crossed(actors, tracks)
+    found += [row for rule in stage.truth_rules for row in rule(stage, actors, tracks)]
     for actor in actors[1:]:
         if actor.intention and actor.intention != "static":
             found.append(Interval("intention", _mirrored(stage, actor.intention), 0.0, last, actor.name))
@@ -57,6 +61,35 @@ def _marked(stage: Stage, tracks: Tracks) -> list[Interval]:
 def _mirrored(stage: Stage, value: str) -> str:
     swap = {"turn_left": "turn_right", "turn_right": "turn_left"}
     return swap.get(value, value) if stage.town.placement.is_mirrored else value
+
+
+def _lamps(stage: Stage, actors: list[Actor], tracks: Tracks) -> list[Interval]:
+    """What each vehicle has switched on; both turn signals together are ``hazard``."""
+    found = []
+    for index, actor in enumerate(actors):
+        brake, left, right, emergency = tracks.lights[:, index].T
+        hazard = left & right
+        lamps = {"brake": brake, "emergency": emergency, "hazard": hazard}
+        lamps |= {_mirrored(stage, "turn_left"): left & ~hazard, _mirrored(stage, "turn_right"): right & ~hazard}
+        for value, is_on in lamps.items():
+            spans = [(float(tracks.times_s[first]), float(tracks.times_s[last])) for first, last in runs(is_on)]
+            found += [Interval("light", value, begin, end, actor.name) for begin, end in spans if index]
+    return found
+
+
+def _signals(stage: Stage, tracks: Tracks) -> list[Interval]:
+    """The colour of the traffic light ahead of the ego, from ``SIGNAL_SIGHT_M`` before it."""
+    found = []
+    for lane, begin_m in zip(stage.route.lanes, stage.route.begins(), strict=True):
+        signal = stage.town.signal_of(lane)
+        if signal is None or signal.name not in tracks.signals:
+            continue
+        end_m = begin_m + lane.curve.length
+        is_ahead = (tracks.along_m[:, 0] > end_m - SIGNAL_SIGHT_M) & (tracks.along_m[:, 0] <= end_m)
+        for number, color in enumerate(SIGNAL_COLORS):
+            for first, last in runs(is_ahead & (tracks.signals[signal.name] == number)):
+                found.append(Interval("signal", color, float(tracks.times_s[first]), float(tracks.times_s[last])))
+    return found
 
 
 def _on_route(stage: Stage, tracks: Tracks) -> list[Interval]:

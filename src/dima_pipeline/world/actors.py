@@ -1,0 +1,211 @@
+"""Who takes part in a scene, what happened to them, and what a driver of the ego sees and decides at one moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from dima_pipeline.contracts.frames import EGO_CENTER_AHEAD_M, EGO_LENGTH_M, EGO_WIDTH_M
+from dima_pipeline.world.lights import SignalColor
+from dima_pipeline.world.paths import DrivePath
+
+Array = np.ndarray
+GateKind = Literal["", "stop", "yield", "right", "oncoming", "signal", "overtake"]
+LAMPS = ("brake", "left", "right", "emergency")
+"""What the last axis of ``Tracks.lights`` stands for."""
+SIGNAL_COLORS: tuple[SignalColor, ...] = ("red", "yellow", "green")
+"""What the numbers of ``Tracks.signals`` stand for."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Where a driver gives way: ``along_m`` of its path, seen from the middle of the junction it guards."""
+
+    along_m: float
+    center: tuple[float, float]
+    is_stop: bool
+    """A stop line: halt even if nobody comes."""
+    kind: GateKind = ""
+    """To whom: ``stop`` and ``yield`` to everybody who crosses, ``right`` to those from the right, ``oncoming`` to
+    those ahead, ``signal`` to a traffic light, ``overtake`` to those on the lane that ``over_m`` of the path uses.
+    Empty: ``stop`` or ``oncoming``, as ``is_stop`` says."""
+    signal: str = ""
+    """Name of the traffic light."""
+    over_m: float = 0.0
+    """Where the path is back in its lane."""
+
+    @property
+    def rule(self) -> GateKind:
+        """The kind, spelt out."""
+        return self.kind or ("stop" if self.is_stop else "oncoming")
+
+
+@dataclass(frozen=True)
+class LaneOption:
+    """A lane beside a driver's own that it may change to; distances ``from_m`` to ``to_m`` are of its own path."""
+
+    path: DrivePath
+    """Along the other lane and on."""
+    from_m: float
+    to_m: float
+    ahead_m: float
+    """What to add to a distance along the own path to be beside it on the other."""
+    gates: tuple[Gate, ...] = ()
+    blinks: tuple[tuple[float, float, str], ...] = ()
+
+
+@dataclass
+class Actor:
+    """Anything with a box. Drivers have a path; walkers have a path and a trigger; the rest stands still."""
+
+    name: str
+    category: str
+    """nuScenes category."""
+    size: tuple[float, float, float]
+    """Length, width, height, m."""
+    pose: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Of the box centre, for those without a path."""
+    path: DrivePath | None = None
+    start_m: float = 0.0
+    speed_mps: float = 0.0
+    center_ahead_m: float = 0.0
+    """Box centre ahead of the path point (the rear axle)."""
+    gates: tuple[Gate, ...] = ()
+    speed_plan: tuple[tuple[float, float], ...] = ()
+    """(second, m/s) caps of a scripted driver, linear in between; seconds count from its release."""
+    is_walker: bool = False
+    waits_for_ego_m: float | None = None
+    """It starts when the ego is this near to ``crossing_xy`` (to itself where that is none)."""
+    crossing_xy: tuple[float, float] | None = None
+    role: str = "background"
+    """Background may be left out where it gets in the way; ``event`` may not."""
+    intention: str = ""
+    color: tuple[int, int, int] | None = None
+    hazard: bool = False
+    """Both turn signals on, the whole scene."""
+    emergency: bool = False
+    """Blue lights on, the whole scene."""
+    signal_plan: tuple[tuple[float, float, str], ...] = ()
+    """(from second, to second, left or right): a scripted turn signal, instead of what follows from ``blinks``."""
+    blinks: tuple[tuple[float, float, str], ...] = ()
+    """(from m, to m, left or right): stretches of its path that it signals about three seconds ahead."""
+    braking_mps2: float = 3.5
+    """Hardest braking towards a lower wish."""
+    stops: tuple[tuple[float, float], ...] = ()
+    """(front at m of its path, seconds): where a bus halts and for how long."""
+    lane_options: tuple[LaneOption, ...] = ()
+    """Lanes that a background driver may change to."""
+
+    @property
+    def moves(self) -> bool:
+        """Whether it has a path."""
+        return self.path is not None
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """What happened: time axis T, actors A in their order with the ego first."""
+
+    times_s: Float[Array, "T"]
+    poses: Float[Array, "T A 3"]
+    """Box centres x, y and unwrapped yaw."""
+    speeds: Float[Array, "T A"]
+    along_m: Float[Array, "T A"]
+    waiting: Bool[Array, "T"]
+    """The ego gives way to a pedestrian."""
+    in_front: Float[Array, "T"]
+    """Index of the actor the ego follows, -1 for none."""
+    lights: Bool[Array, "T A 4"]
+    """Switched on, whether or not it blinks: brake, left, right, emergency (``lights.Lights``)."""
+    signals: dict[str, Int[Array, "T"]]
+    """Name of a signal -> 0 red, 1 yellow, 2 green."""
+    steering_rad: Float[Array, "T"] | None = None
+    """Angle of the ego's front wheels, left positive."""
+
+    @property
+    def ego_poses(self) -> Float[Array, "T 3"]:
+        """Rear-axle poses of the ego, yaw unwrapped."""
+        return ahead(self.poses[:, 0], -EGO_CENTER_AHEAD_M)
+
+
+@dataclass(frozen=True)
+class State:
+    """The world at one moment; its arrays cannot be written to. The axis A is that of ``actors``, the ego first."""
+
+    time_s: float
+    actors: tuple[Actor, ...]
+    poses: Float[Array, "A 3"]
+    """Box centres x, y and unwrapped yaw."""
+    speeds: Float[Array, "A"]
+    """m/s, negative in reverse."""
+    sizes: Float[Array, "A 3"]
+    along_m: Float[Array, "A"]
+    """Distance along the paths."""
+    halted_s: Float[Array, "A"]
+    """How long each has stood."""
+    lights: Bool[Array, "A 4"]
+    signals: Mapping[str, SignalColor]
+    paths: tuple[DrivePath | None, ...]
+    gates: tuple[tuple[Gate, ...], ...]
+    ego_acceleration_mps2: float
+    ego_steering_rad: float
+
+    @property
+    def ego_pose(self) -> Float[Array, "3"]:
+        """Rear axle of the ego: x, y, yaw."""
+        return ahead(self.poses[0], -EGO_CENTER_AHEAD_M)
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a driver of the ego asks for; the car does it within its limits.
+
+    ``acceleration_mps2`` counts in the direction of travel: what is negative brakes to a halt and no further.
+    ``curvature_1pm`` is that of the rear axle's way, left positive, forward and in reverse.
+    """
+
+    acceleration_mps2: float
+    curvature_1pm: float = 0.0
+    is_reverse: bool = False
+
+
+class Policy(Protocol):
+    """Drives the ego: an expert, a planner with a controller, a log."""
+
+    def act(self, state: State) -> Action:
+        """What to do in ``state``; asked once a step, in order."""
+        ...
+
+
+def make_ego(
+    path: DrivePath, start_m: float, gates: tuple[Gate, ...], blinks: tuple[tuple[float, float, str], ...] = ()
+) -> Actor:
+    """The ego vehicle at its legal speed."""
+    size = (EGO_LENGTH_M, EGO_WIDTH_M, 1.56)
+    return Actor(
+        "ego", "ego", size, path=path, start_m=start_m, speed_mps=path.limit(start_m), gates=gates,
+        center_ahead_m=EGO_CENTER_AHEAD_M, role="event", blinks=blinks,
+    )  # fmt: skip
+
+
+def ahead(poses: Float[Array, "... 3"], by_m: float) -> Float[Array, "... 3"]:
+    """Poses moved along their headings."""
+    step = by_m * np.stack([np.cos(poses[..., 2]), np.sin(poses[..., 2])], -1)
+    return np.concatenate([poses[..., :2] + step, poses[..., 2:]], -1)
+
+
+def path_pose(path: DrivePath, along_m: float) -> Float[Array, "3"]:
+    """``DrivePath.pose`` at one distance, several times as fast."""
+    last = len(path.along_m) - 1
+    index = min(max(int(path.along_m.searchsorted(along_m, side="right")) - 1, 0), last - 1)
+    begin, end = path.along_m[index], path.along_m[index + 1]
+    share = min(max((along_m - begin) / (end - begin), 0.0), 1.0)
+    return np.asarray(path.poses[index] + share * (path.poses[index + 1] - path.poses[index]))
+
+
+def path_direction(path: DrivePath, along_m: float) -> float:
+    """+1 or -1 at one distance."""
+    index = int(path.along_m.searchsorted(along_m, side="right")) - 1
+    return float(path.direction[min(max(index, 0), len(path.direction) - 1)])
