@@ -64,7 +64,7 @@ def test_a_scene_whose_process_dies_is_done_by_another(stand):
 
 
 def test_a_scene_that_kills_every_process_is_named(stand, tmp_path):
-    with SceneWorkers(TWO)(stand) as spread, pytest.raises(ValueError, match=r"converted a died 3 times.*finished"):
+    with SceneWorkers(TWO)(stand) as spread, pytest.raises(ValueError, match=r"worked on a died 3 times"):
         list(spread("die", ["a"]))
     assert (tmp_path / "deaths").read_text() == 3 * "a\n"
 

@@ -66,7 +66,7 @@ def test_a_scene_whose_process_dies_is_drawn_by_another(workers, tmp_path):
 
 
 def test_a_scene_that_kills_every_process_is_named(workers, tmp_path):
-    with pytest.raises(ValueError, match=r"drew scene-0000 died 3 times.*num_processes"):
+    with pytest.raises(ValueError, match=r"worked on scene-0000 died 3 times.*num_processes"):
         list(workers(partial(die, tmp_path), JOBS[:1]))
     assert (tmp_path / "deaths").read_text() == 3 * "scene-0000\n"
 

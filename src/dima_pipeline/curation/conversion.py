@@ -11,7 +11,7 @@ import inspect
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -179,11 +179,8 @@ class Conversion:
         return self._renderer
 
 
-class Spread(Protocol):
-    """Runs a step of a conversion for many scenes, here or in other processes."""
-
-    def __call__(self, step: str, scene_names: Sequence[str]) -> Iterator[Any]:
-        """What method ``step`` gives for each scene, in whatever order they are done."""
+Spread = Callable[[str, Sequence[str]], Iterator[Any]]
+"""``spread(step, scene_names)``: what a step of a conversion gives for each scene, in whatever order they are done."""
 
 
 def one_by_one(conversion: Conversion) -> Spread:
