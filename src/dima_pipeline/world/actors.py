@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -40,20 +40,6 @@ class Gate:
     def rule(self) -> GateKind:
         """The kind, spelt out."""
         return self.kind or ("stop" if self.is_stop else "oncoming")
-
-
-@dataclass(frozen=True)
-class LaneOption:
-    """A lane beside a driver's own that it may change to; distances ``from_m`` to ``to_m`` are of its own path."""
-
-    path: DrivePath
-    """Along the other lane and on."""
-    from_m: float
-    to_m: float
-    ahead_m: float
-    """What to add to a distance along the own path to be beside it on the other."""
-    gates: tuple[Gate, ...] = ()
-    blinks: tuple[tuple[float, float, str], ...] = ()
 
 
 @dataclass
@@ -95,8 +81,6 @@ class Actor:
     """Hardest braking towards a lower wish."""
     stops: tuple[tuple[float, float], ...] = ()
     """(front at m of its path, seconds): where a bus halts and for how long."""
-    lane_options: tuple[LaneOption, ...] = ()
-    """Lanes that a background driver may change to."""
 
     @property
     def moves(self) -> bool:
@@ -158,27 +142,6 @@ class State:
         return ahead(self.poses[0], -EGO_CENTER_AHEAD_M)
 
 
-@dataclass(frozen=True)
-class Action:
-    """What a driver of the ego asks for; the car does it within its limits.
-
-    ``acceleration_mps2`` counts in the direction of travel: what is negative brakes to a halt and no further.
-    ``curvature_1pm`` is that of the rear axle's way, left positive, forward and in reverse.
-    """
-
-    acceleration_mps2: float
-    curvature_1pm: float = 0.0
-    is_reverse: bool = False
-
-
-class Policy(Protocol):
-    """Drives the ego: an expert, a planner with a controller, a log."""
-
-    def act(self, state: State) -> Action:
-        """What to do in ``state``; asked once a step, in order."""
-        ...
-
-
 def make_ego(
     path: DrivePath, start_m: float, gates: tuple[Gate, ...], blinks: tuple[tuple[float, float, str], ...] = ()
 ) -> Actor:
@@ -194,15 +157,6 @@ def ahead(poses: Float[Array, "... 3"], by_m: float) -> Float[Array, "... 3"]:
     """Poses moved along their headings."""
     step = by_m * np.stack([np.cos(poses[..., 2]), np.sin(poses[..., 2])], -1)
     return np.concatenate([poses[..., :2] + step, poses[..., 2:]], -1)
-
-
-def path_pose(path: DrivePath, along_m: float) -> Float[Array, "3"]:
-    """``DrivePath.pose`` at one distance, several times as fast."""
-    last = len(path.along_m) - 1
-    index = min(max(int(path.along_m.searchsorted(along_m, side="right")) - 1, 0), last - 1)
-    begin, end = path.along_m[index], path.along_m[index + 1]
-    share = min(max((along_m - begin) / (end - begin), 0.0), 1.0)
-    return np.asarray(path.poses[index] + share * (path.poses[index + 1] - path.poses[index]))
 
 
 def path_direction(path: DrivePath, along_m: float) -> float:
