@@ -85,7 +85,7 @@ def test_a_description_cannot_break_the_page():
 def world(tmp_path_factory):
     """One scene of a generated root with small pictures."""
     top = tmp_path_factory.mktemp("gallery") / "root"
-    config = WorldConfig(num_keyframes=26, image_width=48, image_height=27)
+    config = WorldConfig(num_keyframes=28, image_width=48, image_height=27)
     write_root(config, top, [SceneJob("scene-0003", "val", 1, 0)])
     return top
 

@@ -18,7 +18,7 @@ NAMES = {
 
 @pytest.fixture(scope="session")
 def world_config() -> WorldConfig:
-    return WorldConfig(num_train_scenes=9, num_val_scenes=9, num_keyframes=26, image_width=48, image_height=27)
+    return WorldConfig(num_train_scenes=9, num_val_scenes=9, num_keyframes=28, image_width=48, image_height=27)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from dima_pipeline.plugins import Family, config_dataclass, unknown
 
-MIN_EVENT_KEYFRAMES = 24
+MIN_EVENT_KEYFRAMES = 28
 """Below this a scene is too short for its planted event to be guaranteed."""
 VAL_SHARE, MAX_VAL = 0.2, 120
 """Of ``num_scenes``: nuScenes has 150 val scenes, of which some have no CAN bus."""

@@ -172,6 +172,11 @@ class Placement:
         """-1 for mirrored towns: the factor of yaw rates and curvatures."""
         return -1.0 if self.is_mirrored else 1.0
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What is left and what is right on the canvas, in words of the town's frame."""
+        return ("right", "left") if self.is_mirrored else ("left", "right")
+
     def points(self, xy: Float[Array, "... 2"]) -> Float[Array, "... 2"]:
         """Town points on the canvas."""
         x, y = np.asarray(xy, float)[..., 0], self.side * np.asarray(xy, float)[..., 1]

@@ -8,7 +8,7 @@ import numpy as np
 from shapely.geometry import Polygon
 
 from dima_pipeline.geometry import boxes_overlap
-from dima_pipeline.world.actors import GateKind
+from dima_pipeline.world.actors import Blink, Course, GateKind
 from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.paths import DrivePath, Shift, forward_path, sample_curves, with_limits
 from dima_pipeline.world.roads import Lane, Road, Town
@@ -21,6 +21,8 @@ Rng = np.random.Generator
 TruthRule = Callable[["Stage", list[Actor], Tracks], "list[Interval]"]
 """(stage, actors in the order of the tracks with the ego first, tracks) to the intervals that an event lasts."""
 DRIVE_M = 230.0
+FREE_OF_CHANGES_M = 20.0
+"""Nobody is still changing lanes so near to a junction."""
 GATE_KINDS: dict[str, GateKind] = {"STOP_SIGN": "stop", "TRAFFIC_LIGHT": "signal", "YIELD": "yield"}
 """What a driver does at a stop line of a kind."""
 SIZES = {
@@ -89,7 +91,8 @@ class Stage:
     def ego(self) -> Actor:
         """The ego as an actor with its path and gates."""
         path = self.ego_path or lane_path(self.route, self.shifts, self.caps)
-        return make_ego(path, self.start_m, (*gates_of(self.town, self.route), *self.gates))
+        blinks = () if self.ego_path else (*blinks_of(self.route), *(b for s in self.shifts for b in blinks_for(s)))
+        return make_ego(path, self.start_m, (*gates_of(self.town, self.route), *self.gates), blinks)
 
     def add(self, category: str, **facts: object) -> Actor:
         """Add an actor of a nuScenes category; its size varies a little, its name counts up."""
@@ -187,17 +190,40 @@ def gates_of(town: Town, route: Route) -> tuple[Gate, ...]:
 
 def place_driver(stage: Stage, lane: Lane, along_m: float, category: str = "vehicle.car", **facts: object) -> Actor:
     """A vehicle that drives on from a place on a lane."""
+    course = _course(stage, lane, along_m)
+    start = min(along_m, course.path.length)
+    speed = min(course.path.limit(start), _speed_for_gates(start + SIZES[category][0], course.gates))
+    beside = [stage.town.left_of(lane), stage.town.right_of(lane)]
+    return stage.add(
+        category, path=course.path, start_m=start, speed_mps=speed, gates=course.gates, blinks=course.blinks,
+        center_ahead_m=0.3 * SIZES[category][0], intention=course.intention,
+        beside=tuple(_course(stage, other, along_m) for other in beside if other is not None),
+        beside_until_m=lane.curve.length - FREE_OF_CHANGES_M, **facts,
+    )  # fmt: skip
+
+
+def _course(stage: Stage, lane: Lane, along_m: float) -> Course:
+    """Along a lane and on, wherever chance leads."""
     route = extend(stage.town, [lane], stage.rng, along_m + DRIVE_M)
-    path = lane_path(route)
     turns = [lane.turn for lane in route.lanes if lane.is_connector]
     side = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
-    start = min(along_m, path.length)
-    gates = gates_of(stage.town, route)
-    speed = min(path.limit(start), _speed_for_gates(start + SIZES[category][0], gates))
-    return stage.add(
-        category, path=path, start_m=start, speed_mps=speed, gates=gates,
-        center_ahead_m=0.3 * SIZES[category][0], intention=side[turns[0]] if turns else "keep_lane", **facts,
-    )  # fmt: skip
+    intention = side[turns[0]] if turns else "keep_lane"
+    return Course(lane_path(route), gates_of(stage.town, route), blinks_of(route), intention)
+
+
+def blinks_of(route: Route) -> tuple[Blink, ...]:
+    """The turns of a route at junctions."""
+    return tuple(
+        (begin, begin + lane.curve.length, lane.turn)
+        for lane, begin in zip(route.lanes, route.begins(), strict=True)
+        if lane.turn in ("left", "right")
+    )
+
+
+def blinks_for(shift: Shift) -> tuple[Blink, Blink]:
+    """Out of the lane and back."""
+    out, back = ("left", "right") if shift.left_m > 0 else ("right", "left")
+    return (shift.begin_m, shift.full_m, out), (shift.back_m, shift.over_m, back)
 
 
 def _speed_for_gates(front_m: float, gates: tuple[Gate, ...]) -> float:

@@ -19,7 +19,7 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     (back,) = town.opposite(lane)
     # Late on the road, so that the way back is long enough for the rest of the scene.
     stage.start_m = 0.55 * lane.curve.length
-    turn_at = stage.start_m + float(rng.uniform(5.0, 8.0))
+    turn_at = stage.start_m + float(rng.uniform(1.5, 3.0))
     path, begin, end = three_point_path(lane.curve, back.curve, turn_at, lane.speed_mps)
     stage.ego_path = path
     stage.route = Route((lane,))
