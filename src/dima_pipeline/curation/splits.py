@@ -150,19 +150,18 @@ def is_official(version: str) -> bool:
     return version in ("v1.0-mini", "v1.0-trainval", "v1.0-test")
 
 
-def synthetic_scene_names() -> tuple[list[str], list[str]]:
-    """Official train and val scene names that a generated root may use, in official order.
+def synthetic_scene_names() -> dict[str, list[str]]:
+    """Official scene names by split that a generated root may use, in official order.
 
     Left out are the scenes that the devkit's CAN bus reader refuses or warns about, so that every generated scene has
     CAN bus and route.
     """
     unusable = _nuscenes_can.NO_CAN | _nuscenes_can.OFF_ROUTE
     lists = official_splits()
-    train, val = (
-        [name for name in lists[split] if _nuscenes_can.scene_number(name) not in unusable]
-        for split in ("train", "val")
-    )
-    return train, val
+    return {
+        split: [name for name in lists[split] if _nuscenes_can.scene_number(name) not in unusable]
+        for split in ("train", "val", "test")
+    }
 
 
 def shared_logs(scenes: pd.DataFrame) -> list[str]:
