@@ -238,6 +238,10 @@ class Town:
     def _neighbour(self, lane: Lane, index: int) -> Lane | None:
         return self.lanes.get(lane_name(lane.road, lane.is_forward, index)) if lane.road else None
 
+    def leads_back(self, lane: Lane) -> bool:
+        """Whether a lane is the way round the turning circle of a cul-de-sac."""
+        return lane.is_connector and self.junctions[lane.junction].kind == "dead_end"
+
     def stop_line_of(self, lane: Lane) -> StopLine | None:
         """The stop line at the end of a lane."""
         return next((line for line in self.stop_lines if lane.name in line.lanes), None)

@@ -205,9 +205,9 @@ def place_driver(stage: Stage, lane: Lane, along_m: float, category: str = "vehi
 def _course(stage: Stage, lane: Lane, along_m: float) -> Course:
     """Along a lane and on, wherever chance leads."""
     route = extend(stage.town, [lane], stage.rng, along_m + DRIVE_M)
-    turns = [lane.turn for lane in route.lanes if lane.is_connector]
-    side = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
-    intention = side[turns[0]] if turns else "keep_lane"
+    words = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
+    ways = ["u_turn" if stage.town.leads_back(lane) else words[lane.turn] for lane in route.lanes if lane.is_connector]
+    intention = ways[0] if ways else "keep_lane"
     return Course(lane_path(route), gates_of(stage.town, route), blinks_of(route), intention)
 
 

@@ -119,7 +119,9 @@ def _on_route(stage: Stage, tracks: Tracks) -> list[Interval]:
     found = []
     for lane, begin in zip(stage.route.lanes, stage.route.begins(), strict=True):
         places = []
-        if lane.turn in ("left", "right"):
+        if stage.town.leads_back(lane):
+            places.append(("u_turn", 0.0, lane.curve.length))
+        elif lane.turn in ("left", "right"):
             places.append((_mirrored(stage, f"turn_{lane.turn}"), 0.0, lane.curve.length))
         elif not lane.is_connector:
             bent = np.abs(lane.curve.curvatures) > 1 / CURVE_RADIUS_M
