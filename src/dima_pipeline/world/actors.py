@@ -81,11 +81,14 @@ class Actor:
     """Hardest braking towards a lower wish."""
     stops: tuple[tuple[float, float], ...] = ()
     """(front at m of its path, seconds): where a bus halts and for how long."""
+    timed_poses: Float[Array, "T 3"] | None = None
+    """Box centres x, y and unwrapped yaw at every time step of somebody who takes no notice of traffic; it stands at
+    the last one afterwards."""
 
     @property
     def moves(self) -> bool:
-        """Whether it has a path."""
-        return self.path is not None
+        """Whether it has a path, or poses by the clock."""
+        return self.path is not None or self.timed_poses is not None
 
 
 @dataclass(frozen=True)

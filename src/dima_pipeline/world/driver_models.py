@@ -105,7 +105,7 @@ def look_ahead(state: State, index: int, path: DrivePath, along_m: float) -> Obs
     front, sight = along_m + actor.center_ahead_m + actor.size[0] / 2, sight_m(abs(float(state.speeds[index])))
     away = state.poses[:, :2] - state.poses[index, :2]
     near = np.flatnonzero((away**2).sum(1) < (sight + 8) ** 2)
-    near = near[near != index]
+    near = np.array([i for i in near if i != index and state.actors[i].timed_poses is None], int)
     grid = np.arange(max(along_m, 0.0), min(front + sight, path.length), 1.0)
     if len(near) == 0 or len(grid) < 2:
         return Obstacle()

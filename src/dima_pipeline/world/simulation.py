@@ -65,7 +65,7 @@ def simulate(
         if tick % round(DECISION_S / TIME_STEP_S) == 0:
             world.decide(state)
         world.note()
-        world.advance()
+        world.advance(tick + 1)
     times = np.arange(count) * TIME_STEP_S
     colors = {
         name: np.array([SIGNAL_COLORS.index(state.signals[name]) for state in frames]) for name in sorted(world.signals)
@@ -98,14 +98,15 @@ class _World:
         self.speed = np.array(starts)
         self.memory: Memory = set()
         self.ego, self.noted = Decision(0.0), list[Decision]()
-        self._place()
+        self.timed = [(i, actor.timed_poses) for i, actor in enumerate(actors) if actor.timed_poses is not None]
+        self._place(0)
 
     def state(self, time_s: float) -> State:
         """The world at a moment."""
         for index, actor in enumerate(self.actors):
             if self.released_s[index] is None and is_released(actor, self.poses, index):
                 self.released_s[index] = time_s
-        signs = [path_direction(a.path, s) if a.path else 0.0 for a, s in zip(self.actors, self.along, strict=True)]
+        signs = [path_direction(a.path, s) if a.path else 1.0 for a, s in zip(self.actors, self.along, strict=True)]
         colors = {name: plan.color(time_s) for name, plan in self.signals.items()}
         return State(
             time_s, self.actors, self.poses.copy(), self.speed * np.array(signs), self.sizes, self.along.copy(),
@@ -133,8 +134,8 @@ class _World:
         """Keep what the ego has decided."""
         self.noted.append(self.ego)
 
-    def advance(self) -> None:
-        """One time step."""
+    def advance(self, tick: int) -> None:
+        """One time step, to ``tick``."""
         new = np.where(
             self.drives,
             np.maximum(self.speed + self.acceleration * TIME_STEP_S, 0.0),
@@ -143,9 +144,14 @@ class _World:
         self.along = np.minimum(self.along + (self.speed + new) / 2 * TIME_STEP_S, self.lengths)
         self.speed = np.where(self.drives & (self.along >= self.lengths), 0.0, new)
         self.halted_s = np.where(self.speed < 0.05, self.halted_s + TIME_STEP_S, 0.0)
-        self._place()
+        self._place(tick)
 
-    def _place(self) -> None:
+    def _place(self, tick: int) -> None:
+        for index, timed in self.timed:
+            last = len(timed) - 1
+            self.poses[index] = timed[min(tick, last)]
+            step = timed[min(tick + 1, last), :2] - self.poses[index, :2]
+            self.speed[index] = np.hypot(*step) / TIME_STEP_S
         for index, actor in enumerate(self.actors):
             if actor.path is not None:
                 self.poses[index] = box_pose(actor, self.along[index])
