@@ -112,18 +112,8 @@ def _walkers(way: Walkway, rng: Rng, density: float) -> list[Person]:
             category = CHILD if member and rng.random() < 0.3 else ADULT
             wanted = pace if len(along) > 1 else 0.0
             group = party if count > 1 else -1
-            found.append(
-                Person(
-                    line[:, :2],
-                    way.walls(along),
-                    yaw,
-                    draw_size(category, rng),
-                    category,
-                    "keep_walkway",
-                    wanted,
-                    group,
-                )  # fmt: skip
-            )
+            size, walls = draw_size(category, rng), way.walls(along)
+            found.append(Person(line[:, :2], walls, yaw, size, category, "keep_walkway", wanted, group))
     return found
 
 

@@ -25,7 +25,7 @@ COMPANY = 0.15
 TINY = 1e-6
 
 
-def accelerations(
+def accelerations(  # noqa: PLR0917
     positions: Float[Array, "*S N 2"],
     velocities: Float[Array, "*S N 2"],
     goals: Float[Array, "*S N 2"],

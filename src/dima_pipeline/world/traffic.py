@@ -5,13 +5,13 @@ from shapely.geometry import Polygon
 
 from dima_pipeline.contracts.frames import EGO_CENTER_AHEAD_M, EGO_LENGTH_M
 from dima_pipeline.world.paths import forward_path, sample_curves
-from dima_pipeline.world.roads import Lane, Road
+from dima_pipeline.world.roads import Lane, Road, Town
 from dima_pipeline.world.staging import Rng, Stage, beside, extend, gates_of, is_free, lane_path, place_driver
 
 KINDS = {"vehicle.car": 0.76, "vehicle.truck": 0.12, "vehicle.bus.rigid": 0.06, "vehicle.motorcycle": 0.06}
 """Shares of vehicles that drive."""
 PARKED = {"vehicle.car": 0.85, "vehicle.truck": 0.05, "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.05}
-CYCLIST_M = 0.45
+CYCLIST_M = 0.75
 """From the middle of a cyclist to the edge of the lane."""
 FRONT_M = EGO_CENTER_AHEAD_M + EGO_LENGTH_M / 2
 """From the ego's rear axle to its front."""
@@ -144,18 +144,25 @@ def meet_red_light(stage: Stage, waits_s: tuple[float, float] = (2.5, 9.0)) -> N
         return
 
 
-def begin_at_red_light(stage: Stage) -> None:
-    """The ego waits at the light at the end of its first lane, maybe in a queue."""
-    lane = stage.route.lanes[0]
+def waits_somewhere(town: Town, lane: Lane) -> bool:
+    """Whether drivers come to a halt at the end of a lane: at a traffic light or a stop sign."""
+    line = town.stop_line_of(lane)
+    return line is not None and line.kind != "YIELD"
+
+
+def begin_waiting(stage: Stage, red_s: tuple[float, float]) -> None:
+    """The ego stands where its first lane ends: at a light that is red for some seconds, or in a queue at a sign."""
+    lane, rng = stage.route.lanes[0], stage.rng
     signal, line = stage.town.signal_of(lane), stage.town.stop_line_of(lane)
-    assert signal is not None and line is not None
-    stage.red = (signal.name, float(stage.rng.uniform(3.0, 12.0)))
+    assert line is not None
     stage.starts_standing = True
+    if signal is not None:
+        stage.red = (signal.name, float(rng.uniform(*red_s)))
     front = lane.curve.length - line.before_end_m - 0.8
-    add_queue(stage, lane, front, int(stage.rng.integers(0, 3)))
+    add_queue(stage, lane, front, int(rng.integers(0, 3) if signal else rng.integers(1, 4)))
     rears = [actor.start_m + actor.center_ahead_m - actor.size[0] / 2 for actor in stage.actors]
     stage.start_m = min(rears, default=front + 2.0) - 2.0 - FRONT_M
-    add_queue(stage, lane, stage.start_m + FRONT_M - EGO_LENGTH_M - 2.0, int(stage.rng.integers(0, 3)))
+    add_queue(stage, lane, stage.start_m + FRONT_M - EGO_LENGTH_M - 2.0, int(rng.integers(0, 3)))
 
 
 def add_parked(stage: Stage, density: float) -> None:

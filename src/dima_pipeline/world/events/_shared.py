@@ -24,10 +24,14 @@ from dima_pipeline.world.traffic import (
     add_neighbours,
     add_oncoming,
     add_parked,
+    begin_waiting,
     meet_red_light,
+    waits_somewhere,
 )
 
 Accepts = Callable[[Lane, Road], bool]
+TURNS_WAITING = 0.7
+"""Share of turns before which the ego stands when the scene begins."""
 
 
 def start_stage(
@@ -57,7 +61,7 @@ def on(*classes: str, straight: bool = False, min_m: float = 40.0) -> Accepts:
 
 
 def with_traffic(
-    stage: Stage, oncoming: int | None = None, cross: int | None = None, neighbours: int = 3, red: float = 0.6
+    stage: Stage, oncoming: int | None = None, cross: int | None = None, neighbours: int = 3, red: float = 0.9
 ) -> Stage:
     """The stage with parked cars, other drivers and people on the walkways.
 
@@ -75,17 +79,27 @@ def with_traffic(
     return stage
 
 
+def find_to_wait(town: Town, rng: Rng, accepts: Accepts, turn: str | None = None) -> tuple[Route, Lane] | None:
+    """A route whose first lane ends at a traffic light, or at a stop sign where no light is; none without either."""
+    lit = find_route(town, rng, lambda lane, road: accepts(lane, road) and town.signal_of(lane) is not None, turn)
+    return lit or find_route(town, rng, lambda lane, road: accepts(lane, road) and waits_somewhere(town, lane), turn)
+
+
 def turn(town: Town, rng: Rng, direction: str) -> Stage | None:
     """Turn at the first junction; ``direction`` is that of the road, so mirrored towns swap before they ask."""
     mirrored = {"left": "right", "right": "left"}[direction] if town.placement.is_mirrored else direction
-    found = find_route(town, rng, on("street", "avenue", "oneway"), mirrored)
+    accepts = on("street", "avenue", "oneway")
+    if rng.random() < TURNS_WAITING:
+        stage = start_stage(town, rng, find_to_wait(town, rng, accepts, mirrored))
+        if stage is not None:
+            begin_waiting(stage, (2.0, 6.5))
+            return with_traffic(stage)
+    found = find_route(town, rng, accepts, mirrored)
     if found is None:
         return None
     stage = start_stage(town, rng, found, before_end_m=12.0 + 3.0 * found[1].speed_mps)
-    if stage is None:
-        return None
-    if rng.random() < 0.6:
-        meet_red_light(stage, (1.0, 4.0))
+    assert stage is not None
+    meet_red_light(stage, (1.0, 4.0))
     add_ahead(stage, 0)
     return with_traffic(stage, red=0.0)
 
