@@ -21,7 +21,7 @@ LASTS_S, CLOCK_S, STEP_S, WARM_UP_S = 30.0, 0.05, 0.1, 2.0
 PER_100_M = {"residential": 2.0, "oneway": 3.0, "street": 3.0, "avenue": 3.0}
 """Parties (one to three people) on the walk along 100 m of one side of a road, by its class."""
 ADULT, CHILD = "human.pedestrian.adult", "human.pedestrian.child"
-BODY_M = 0.28
+BODY_M = 0.36
 WALK_M = (0.8, 1.5)
 """From the kerb to where people walk; who stands and talks, or sits, is behind them, and who waits before them."""
 TALK_M, SIT_M, WAIT_M = 2.0, 2.3, 0.6
@@ -99,7 +99,9 @@ def _walkers(way: Walkway, rng: Rng, density: float) -> list[Person]:
     length, found = way.road.curve.length, []
     num = rng.poisson(density * PER_100_M[way.road.road_class.name] * length / 100.0)
     for party in range(num):
-        start, ahead = float(rng.uniform(2.0, length - 2.0)), float(rng.choice([-1.0, 1.0]))
+        start = float(rng.uniform(2.0, length - 2.0))
+        # Most have the longer part of the road before them, or half of the crowd would soon stand at the corners.
+        ahead = (1.0 if start < length / 2 else -1.0) * float(rng.choice([1.0, -1.0], p=[0.75, 0.25]))
         pace, count = float(np.clip(rng.normal(1.33, 0.2), 0.7, 1.9)), 1 + int(rng.choice(3, p=[0.65, 0.28, 0.07]))
         lateral = float(rng.uniform(*WALK_M)) if count == 1 else float(rng.uniform(0.7, 0.9))
         for member in range(count):
@@ -120,14 +122,14 @@ def _walkers(way: Walkway, rng: Rng, density: float) -> list[Person]:
 def _standing(way: Walkway, rng: Rng, density: float) -> list[Person]:
     """Two or three who talk, and some who sit before the houses."""
     length, found = way.road.curve.length, []
-    for _ in range(rng.poisson(0.4 * density * length / 100.0)):
+    for _ in range(rng.poisson(0.25 * density * length / 100.0)):
         (x, y, yaw), count = way.poses(rng.uniform(5.0, length - 5.0, 1), TALK_M)[0], int(rng.integers(2, 4))
         turned = float(rng.uniform(-np.pi, np.pi))
         for member in range(count):
             angle = turned + 2 * np.pi * member / count
             at = np.array([[x + 0.6 * np.cos(angle), y + 0.6 * np.sin(angle)]])
             found.append(Person(at, NO_WALLS, angle + np.pi, draw_size(ADULT, rng), ADULT, "standing"))
-    for _ in range(rng.poisson(0.3 * density * length / 100.0)):
+    for _ in range(rng.poisson(0.2 * density * length / 100.0)):
         x, y, yaw = way.poses(rng.uniform(5.0, length - 5.0, 1), SIT_M)[0]
         _, width, height = draw_size(ADULT, rng)
         size = (0.85, width, 0.74 * height)
@@ -139,7 +141,7 @@ def _waiting(way: Walkway, rng: Rng, crossings: list[Crossing]) -> list[Person]:
     """One or two at the kerb of a crossing, who look across."""
     found = []
     for crossing in crossings:
-        count = int(rng.choice(3, p=[0.7, 0.21, 0.09]))
+        count = int(rng.choice(3, p=[0.8, 0.14, 0.06]))
         for place in range(count):
             along = crossing.along_m + 0.9 * (place - (count - 1) / 2) + float(rng.uniform(-0.05, 0.05))
             x, y, yaw = way.poses(np.array([along]), WAIT_M)[0]
@@ -206,9 +208,9 @@ def _with_headings(places: Float[Array, "S N 2"], yaws: Float[Array, "N"]) -> Fl
 
 
 def _reserved(stage: Stage) -> Float[Array, "P 3"]:
-    """Places x, y of everybody an event needs and of everybody who stands, and how far to stay off them (m)."""
+    """Places x, y of everything an event needs, and how far to stay off them (m)."""
     rows = []
-    for actor in stage.actors:
+    for actor in (actor for actor in stage.actors if actor.role == "event"):
         if actor.path is None:
             rows.append((*actor.pose[:2], np.hypot(*actor.size[:2]) / 2 + 0.4))
         elif actor.is_walker:
