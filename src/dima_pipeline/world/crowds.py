@@ -7,6 +7,7 @@ model moves the crowd once, and everybody gets poses by the clock.
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from jaxtyping import Float
 
 from dima_pipeline.geometry import boxes_overlap
@@ -65,10 +66,10 @@ class Walkway:
         return yaw - self.side * np.pi / 2
 
     def walls(self, along_m: Float[Array, "K"]) -> Float[Array, "K 2 4"]:
-        """The kerb and the far edge beside places along the axis, as segments of a few metres."""
+        """The kerb and the far edge beside places along the axis, as segments with the walkway on their left."""
         edges = []
-        for from_kerb in (0.3, WALKWAY_M):
-            ends = [self.poses(along_m + reach, from_kerb)[:, :2] for reach in (-2.5, 2.5)]
+        for from_kerb, ahead in ((0.3, self.side), (WALKWAY_M, -self.side)):
+            ends = [self.poses(along_m + ahead * reach, from_kerb)[:, :2] for reach in (-2.5, 2.5)]
             edges.append(np.concatenate(ends, 1))
         return np.stack(edges, 1)
 
@@ -83,9 +84,12 @@ def add_crowd(stage: Stage, density: float = 1.0, num_roads: int = 3) -> None:
         crowds.append(_walkers(way, stage.rng, density) + _standing(way, stage.rng, density))
         crowds[-1] += _waiting(way, stage.rng, places)
     reserved = _reserved(stage)
+    shapely.prepare(stage.town.drivable)
     for people, tracks in zip(crowds, walk(crowds), strict=True):
         for index in _undisturbed(people, tracks, reserved):
             person = people[index]
+            if shapely.contains_xy(stage.town.drivable, tracks[::10, index, :2]).any():
+                continue
             poses = tracks[:, index] if person.wanted_mps else tracks[:1, index]
             actor = stage.add(
                 person.category, pose=tuple(float(v) for v in poses[0]), timed_poses=poses, is_walker=True,

@@ -36,8 +36,8 @@ def accelerations(  # noqa: PLR0917
 ) -> Float[Array, "*S N 2"]:
     """Acceleration (m/s2) of everybody, eq. 9 without chance; crowds (axes S) have nothing to do with each other.
 
-    ``walls``: segments x1, y1, x2, y2, the same for all of a crowd or, with an axis N before W, some for each.
-    ``groups``: who walks together has the same number; -1 is nobody's company.
+    ``walls``: segments x1, y1, x2, y2 with the free side on their left, the same for all of a crowd or, with an axis N
+    before W, some for each. ``groups``: who walks together has the same number; -1 is nobody's company.
     """
     toward, _ = _units(goals - positions)
     push = (wanted_mps[..., None] * toward - velocities) / RELAXATION_S
@@ -73,13 +73,14 @@ def repulsions(
 
 
 def wall_forces(positions: Float[Array, "*S N 2"], walls: Float[Array, "*#S W 4"]) -> Float[Array, "*S N 2"]:
-    """Push away from the nearest point of each wall, eq. 5."""
+    """Push away from the nearest point of each wall, eq. 5, and back from beyond it: the free side is on its left."""
     walls = walls if walls.ndim > positions.ndim else walls[..., None, :, :]
     begin, along = walls[..., :2], walls[..., 2:] - walls[..., :2]
     away = positions[..., None, :] - begin
     share = (away * along).sum(-1) / np.maximum((along**2).sum(-1), TINY)
     unit, distance = _units(away - np.clip(share, 0.0, 1.0)[..., None] * along)
-    strength = WALL_M2PS2 / WALL_REACH_M * np.exp(-distance / WALL_REACH_M)
+    is_free = along[..., 0] * away[..., 1] >= along[..., 1] * away[..., 0]
+    strength = WALL_M2PS2 / WALL_REACH_M * np.where(is_free, np.exp(-distance / WALL_REACH_M), -1.0)
     return np.asarray((strength[..., None] * unit).sum(-2))
 
 
