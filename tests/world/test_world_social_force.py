@@ -33,7 +33,7 @@ def test_somebody_alone_reaches_the_speed_it_wants_in_the_direction_of_its_goal(
 @given(st.floats(0.02, 1.0), st.floats(0.7, 1.8), st.floats(0.7, 1.8))
 def test_two_who_meet_pass_without_touching(aside: float, first: float, second: float) -> None:
     starts, goals = [[-9.0, aside], [9.0, 0.0]], [[99.0, aside], [-99.0, 0.0]]
-    trace = walk(starts, goals, [first, second], 16.0)
+    trace = walk(starts, goals, [first, second], 24.0)
     assert np.linalg.norm(trace[:, 0] - trace[:, 1], axis=1).min() > 2 * BODY_M
     assert trace[-1, 0, 0] > trace[-1, 1, 0], "they have passed"
 
@@ -74,7 +74,7 @@ def test_nobody_walks_faster_than_a_third_above_its_pace() -> None:
 
 def test_crowds_have_nothing_to_do_with_each_other() -> None:
     places = np.array([[[0.0, 0.0], [1.0, 0.2]], [[0.0, 0.1], [3.0, 0.0]]])
-    rest = (np.zeros_like(places), places + [5.0, 0.0], np.ones((2, 2)), np.full((2, 2), BODY_M))
+    rest = (np.zeros_like(places), places + np.array([5.0, 0.0]), np.ones((2, 2)), np.full((2, 2), BODY_M))
     both = accelerations(places, *rest)
     for index in range(2):
         assert np.allclose(both[index], accelerations(places[index], *(part[index] for part in rest)))
@@ -82,6 +82,6 @@ def test_crowds_have_nothing_to_do_with_each_other() -> None:
 
 def test_company_pushes_less_than_strangers() -> None:
     places, still = np.array([[0.0, 0.0], [0.0, 0.8]]), np.zeros((2, 2))
-    rest = (still, places + [9.0, 0.0], np.ones(2), np.full(2, BODY_M))
+    rest = (still, places + np.array([9.0, 0.0]), np.ones(2), np.full(2, BODY_M))
     strangers = accelerations(places, *rest)[0, 1]
     assert strangers < 3 * accelerations(places, *rest, None, np.array([4, 4]))[0, 1] < 0.0

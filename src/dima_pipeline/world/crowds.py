@@ -206,7 +206,9 @@ def _with_headings(places: Float[Array, "S N 2"], yaws: Float[Array, "N"]) -> Fl
     latest = np.maximum.accumulate(np.where(walks, np.arange(len(places))[:, None], -1), axis=0)
     held = np.take_along_axis(headings, np.maximum(latest, 0), axis=0)
     held = np.unwrap(np.where(latest < 0, yaws, held), axis=0)
-    poses = np.concatenate([places, held[..., None]], -1)
+    around = np.concatenate([held[:1]] * reach + [held] + [held[-1:]] * reach)
+    smooth = np.mean([around[shift : shift + len(held)] for shift in range(2 * reach + 1)], axis=0)
+    poses = np.concatenate([places, smooth[..., None]], -1)
     columns = [np.interp(clock, times, column) for column in poses.reshape(len(places), -1).T]
     return np.stack(columns, -1).reshape(len(clock), len(yaws), 3)
 
