@@ -183,7 +183,9 @@ class _TownLayers:
 
     def _lane(self, lane: Lane) -> None:
         half = lane.width_m / 2
-        polygon = self._polygon(strip(lane.curve, half, -half), "lane", lane.name)
+        # Round a turning circle a lane comes back beside itself: its outline must not touch itself there.
+        inset = 0.05 if self.town.leads_back(lane) else 0.0
+        polygon = self._polygon(strip(lane.curve, half - inset, inset - half), "lane", lane.name)
         row = {"token": self.token("lane", lane.name), "polygon_token": polygon}
         if lane.is_connector:
             self.layers["lane_connector"].append(row)

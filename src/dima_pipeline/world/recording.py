@@ -227,7 +227,7 @@ class _Recorder:
     def _box_row(self, index: int, place: int, noted: Row, links: Row) -> None:
         actor, box = self.drama.actors[place], noted["box"]
         speed = float(self.drama.tracks.speeds[self.ticks[index], place])
-        name = attribute(actor.category, speed, actor.intention == "parked")
+        name = attribute(actor.category, speed, actor.intention)
         length, width, height = box.size
         self.add(
             "sample_annotation", **links, sample_token=self.token("sample", index),

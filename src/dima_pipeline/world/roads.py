@@ -58,10 +58,10 @@ class RoadClass:
 ROAD_CLASSES = {
     road.name: road
     for road in (
-        RoadClass("residential", 1, 1, 2.9, 2.1, 1.0, (4.0, 8.0), 4.3, 0),
-        RoadClass("oneway", 2, 0, 3.2, 0.0, 3.0, (9.0, 16.0), 6.2, 1),
-        RoadClass("street", 1, 1, 3.4, 0.0, 7.0, (6.0, 12.0), 8.0, 2),
-        RoadClass("avenue", 2, 2, 3.6, 0.0, 13.0, (15.0, 30.0), 13.0, 3),
+        RoadClass("residential", 1, 1, 2.9, 2.1, 1.0, (4.0, 8.0), 5.0, 0),
+        RoadClass("oneway", 2, 0, 3.2, 0.0, 3.0, (9.0, 16.0), 7.5, 1),
+        RoadClass("street", 1, 1, 3.4, 2.2, 7.0, (6.0, 12.0), 9.0, 2),
+        RoadClass("avenue", 2, 2, 3.6, 0.0, 13.0, (15.0, 30.0), 14.0, 3),
     )
 }
 

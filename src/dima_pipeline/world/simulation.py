@@ -67,7 +67,7 @@ def start(actors: Sequence[Actor], signals: Mapping[str, SignalPlan] | None = No
     moves = np.array([actor.path is not None for actor in actors]) & ~waits
     state = State(
         tick=0, time_s=0.0, actors=tuple(actors), car=car, poses=np.array([actor.pose for actor in actors], float),
-        speeds=np.where(moves, [actor.speed_mps for actor in actors], 0.0),
+        speeds=np.where(moves, [actor.speed_mps for actor in actors], _timed_speeds(actors, 0)),
         sizes=np.array([actor.size for actor in actors]), along_m=np.array([actor.start_m for actor in actors]),
         halted_s=np.zeros(num), lights=np.zeros((num, 4), bool), signals={}, plans=signals or {},
         courses=tuple(actor.course for actor in actors), accelerations_mps2=np.zeros(num),
@@ -92,9 +92,7 @@ def step(state: State, action: Action) -> State:
     assert path is not None
     along[0], new[0] = _followed(path, float(state.along_m[0]), state.car, car), car.speed_mps
     poses = _placed(state, car, along, state.tick + 1)
-    for index, actor in enumerate(state.actors):
-        if actor.timed_poses is not None:
-            new[index] = float(np.hypot(*(poses[index, :2] - state.poses[index, :2]))) / TIME_STEP_S
+    new += _timed_speeds(state.actors, state.tick + 1)
     places = zip(state.courses, along, strict=True)
     signs = [1.0 if course is None else course.path.direction_at(place) for course, place in places]
     signs[0] = car.direction
@@ -200,6 +198,16 @@ def _placed(state: State, car: Car, along_m: Array, tick: int) -> Array:
             poses[index] = ahead(course.path.pose(along_m[index]), actor.center_ahead_m)
     poses[0] = ahead(np.array(car.pose), EGO_CENTER_AHEAD_M)
     return poses
+
+
+def _timed_speeds(actors: Sequence[Actor], tick: int) -> Array:
+    """Speeds (m/s) of those who keep to a timetable; 0 of all others."""
+    speeds = np.zeros(len(actors))
+    for index, actor in enumerate(actors):
+        if actor.timed_poses is not None:
+            now, then = actor.timed_poses[np.minimum((tick, tick + 1), len(actor.timed_poses) - 1), :2]
+            speeds[index] = np.hypot(*(then - now)) / TIME_STEP_S
+    return speeds
 
 
 def _lights(state: State) -> Array:
