@@ -211,6 +211,15 @@ def test_the_three_point_turn_reverses_and_turns_half_round(dramas: dict[str, Dr
     assert abs(abs(yaw[-1] - yaw[0]) - np.pi) < 0.15
 
 
+def test_a_halt_to_change_gear_is_not_taken_for_a_stop(dramas: dict[str, Drama]) -> None:
+    (drama,) = [drama for drama in dramas.values() if drama.recipe == "three_point_turn"]
+    (turn,) = [row for row in drama.intervals if row.value == "three_point_turn"]
+    halted = np.abs(drama.tracks.speeds[:, 0]) < 0.1
+    assert max(last - first for first, last in runs(halted)) * 0.05 >= 1.0
+    stops = [row for row in drama.intervals if row.value == "resume_from_stop"]
+    assert all(row.end_s < turn.begin_s or row.begin_s > turn.end_s for row in stops)
+
+
 def test_each_planted_recipe_shows_its_event(dramas: dict[str, Drama]) -> None:
     for drama in dramas.values():
         assert drama.recipe in drama.events() or drama.recipe not in PLANTED

@@ -135,13 +135,17 @@ def _on_route(stage: Stage, tracks: Tracks) -> list[Interval]:
 
 
 def _stops(tracks: Tracks) -> list[Interval]:
-    """From half a second before driving on after a full stop of at least a second, for three and a half seconds."""
+    """From half a second before driving on after a full stop of at least a second, for three and a half seconds.
+
+    A halt to change gear is no stop.
+    """
     found = []
     speed = np.abs(tracks.speeds[:, 0])
     step = float(tracks.times_s[1] - tracks.times_s[0])
     for first, last in runs(speed < STOP_MPS):
         later = speed[last + 1 :]
-        if (last - first) * step >= 1.0 and len(later) and later.max() > 1.0:
+        turns_back = first > 0 and len(later) > 0 and tracks.speeds[first - 1, 0] * tracks.speeds[last + 1, 0] < 0
+        if (last - first) * step >= 1.0 and len(later) and later.max() > 1.0 and not turns_back:
             end = min(tracks.times_s[last] + 3.0, tracks.times_s[-1])
             found.append(Interval("event", "resume_from_stop", float(max(tracks.times_s[last] - 0.5, 0.0)), float(end)))
     return found
