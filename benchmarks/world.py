@@ -56,7 +56,7 @@ def measure(num_scenes: int, directory: Path) -> dict[str, float]:
     marks: list[float] = []
     begin = time.process_time()
     generate.generate(
-        config, directory, *synthetic_scene_names(), progress=lambda done, total: marks.append(time.process_time())
+        config, directory, synthetic_scene_names(), progress=lambda done, total: marks.append(time.process_time())
     )
     end = time.process_time()
     files = [path for path in directory.rglob("*") if path.is_file()]

@@ -10,6 +10,7 @@ from dima_pipeline.cli import main
 from dima_pipeline.cli.box_outlines import corners_of, draw_frames, draw_outlines
 from dima_pipeline.cli.event_sheets import find_events, instants
 from dima_pipeline.cli.gallery import page
+from dima_pipeline.cli.reaction_sheets import halted
 from dima_pipeline.world.config import WorldConfig
 from dima_pipeline.world.generate import write_root
 from dima_pipeline.world.recording import SceneJob
@@ -51,6 +52,18 @@ def test_instants_reach_from_a_second_before_to_a_second_after():
     assert instants(times, 0, 2 * SECOND) == [0, 2, 4, 6], "two instants fall on the first keyframe"
 
 
+def test_an_ego_that_halts_brakes_on_its_logged_path_and_never_overtakes_the_log():
+    times = np.arange(0, 10.5, 0.5)
+    logged = np.column_stack([6.0 * times, np.zeros(21), np.zeros(21)])
+    driven = halted(logged, times, from_s=3.0)
+    assert driven[:7] == pytest.approx(logged[:7])
+    # 6 m/s at 3 m/s2: two seconds and six metres.
+    assert driven[8, 0] == pytest.approx(18.0 + 6.0 - 1.5) and driven[10:, 0] == pytest.approx(np.full(11, 24.0))
+    soon = np.column_stack([np.minimum(6.0 * times, 20.0), np.zeros(21), np.zeros(21)])
+    assert (halted(soon, times, from_s=3.0)[:, 0] <= soon[:, 0] + 1e-9).all()
+    assert halted(logged, times, from_s=99.0) == pytest.approx(logged)
+
+
 def test_an_outline_lies_around_the_box():
     """A box ahead of a camera that looks along x: 100 px focal length, so 2 m at 10 m are 20 px."""
     tables = make_tables(HandScene(straight(1, 5.0), {"car-1": Actor("car", [[10.0, 0, 0]])}))
@@ -85,7 +98,7 @@ def test_a_description_cannot_break_the_page():
 def world(tmp_path_factory):
     """One scene of a generated root with small pictures."""
     top = tmp_path_factory.mktemp("gallery") / "root"
-    config = WorldConfig(num_keyframes=26, image_width=48, image_height=27)
+    config = WorldConfig(num_keyframes=28, image_width=48, image_height=27)
     write_root(config, top, [SceneJob("scene-0003", "val", 1, 0)])
     return top
 
@@ -105,8 +118,19 @@ def test_every_event_of_a_generated_world_has_a_sheet(world, tmp_path):
     assert all(sheet.name in text for sheet in sheets)
 
 
+def test_a_reaction_sheet_sets_the_log_beside_an_ego_that_halts(world, tmp_path):
+    done = gallery(world, tmp_path / "out", "--show", "reaction", "--scene", "scene-0003")
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "out" / "reaction_scene-0003.png") as sheet:
+        pixels = np.asarray(sheet.convert("RGB"), int)
+    assert pixels.shape == (5 * 360, 4 * 640, 3)
+    apart = np.abs(pixels[:, :1280] - pixels[:, 1280:]).mean(axis=(1, 2)).reshape(5, 360).mean(1)
+    # The first instant is that of the brake; the pictures differ by their labels there.
+    assert apart[0] < 1.0 < apart[-1]
+
+
 def test_recorded_pictures_stand_beside_rendered_ones(world, tmp_path):
-    done = gallery(world, tmp_path / "out", "--replay", "--scene", "scene-0003")
+    done = gallery(world, tmp_path / "out", "--show", "replay", "--scene", "scene-0003")
     assert done.exit_code == 0, done.output
     with Image.open(tmp_path / "out" / "replay_scene-0003_000.png") as sheet:
         pixels = np.asarray(sheet).astype(float)
@@ -124,10 +148,10 @@ def test_a_full_folder_is_left_alone(world, tmp_path):
 
 def test_a_recording_knows_no_events(root, tmp_path):
     done = gallery(root, tmp_path / "out")
-    assert done.exit_code == 1 and "show --replay" in done.stderr
+    assert done.exit_code == 1 and "--show replay" in done.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_an_unknown_scene_is_named(world, tmp_path):
-    done = gallery(world, tmp_path / "out", "--replay", "--scene", "scene-0002")
+    done = gallery(world, tmp_path / "out", "--show", "replay", "--scene", "scene-0002")
     assert done.exit_code == 1 and "did you mean 'scene-0003'" in done.stderr

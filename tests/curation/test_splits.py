@@ -40,9 +40,10 @@ def test_listed_scenes_are_held_out_whatever_their_official_split() -> None:
 
 
 def test_generated_scenes_take_official_names_that_every_can_bus_tool_accepts() -> None:
-    train, val = synthetic_scene_names()
-    official = official_splits()
-    assert set(train) < set(official["train"]) and set(val) < set(official["val"])
+    names, official = synthetic_scene_names(), official_splits()
+    train, val = names["train"], names["val"]
+    assert all(set(names[split]) <= set(official[split]) for split in ("train", "val", "test"))
+    assert len(names["test"]) > 100
     assert not {"scene-0161", "scene-0071", "scene-1073"} & {*train, *val}
     assert len(official["train"]) - len(train) + len(official["val"]) - len(val) > 50
     assert train == [name for name in official["train"] if name in set(train)]

@@ -18,18 +18,18 @@ NAMES = {
 
 @pytest.fixture(scope="session")
 def world_config() -> WorldConfig:
-    return WorldConfig(num_train_scenes=9, num_val_scenes=9, num_keyframes=26, image_width=48, image_height=27)
+    return WorldConfig(num_train_scenes=9, num_val_scenes=9, num_keyframes=28, image_width=48, image_height=27)
 
 
 @pytest.fixture(scope="session")
 def world_root(world_config: WorldConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("world") / "root"
-    generate(world_config, root, NAMES["train"], NAMES["val"], num_workers=2)
+    generate(world_config, root, NAMES, num_workers=2)
     return root
 
 
 @pytest.fixture(scope="session")
 def dramas(world_config: WorldConfig) -> dict[str, Drama]:
     """The simulated scenes of the root by name."""
-    jobs = scene_jobs(world_config, NAMES["train"], NAMES["val"])
+    jobs = scene_jobs(world_config, NAMES)
     return {job.name: play_scene(world_config, job) for job in jobs}

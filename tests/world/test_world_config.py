@@ -49,17 +49,31 @@ def test_the_number_of_scenes_is_shared_out_four_to_one():
 def test_scenes_of_one_town_play_in_that_town():
     config = WorldConfig(num_train_towns=1, num_train_scenes=3, num_val_scenes=0, num_keyframes=4)
     (town,) = towns_of(config, "train")
-    played = [play_scene(config, job).town.name for job in scene_jobs(config, NAMES, [])]
+    played = [play_scene(config, job).town.name for job in scene_jobs(config, {"train": NAMES})]
     assert played == [town.name] * 3
+
+
+def test_a_test_root_plays_its_scenes_in_towns_of_its_own_and_shows_held_out_events():
+    config = WORLDS.validate_python({"version": "v1.0-synthetic-test", "num_scenes": 5, "num_keyframes": 28})
+    assert config.num_scenes_by_split() == {"test": 5}
+    jobs = scene_jobs(config, {"train": NAMES, "test": NAMES[::-1]})
+    assert [(job.name, job.split) for job in jobs] == [(name, "test") for name in NAMES[:-6:-1]]
+    dramas = [play_scene(config, job) for job in jobs]
+    others = {town.name for split in ("train", "val") for town in towns_of(WorldConfig(), split)}
+    assert {drama.town.split for drama in dramas} == {"test"} and not {drama.town.name for drama in dramas} & others
+    assert dramas[0].recipe == "three_point_turn"
+
+
+def test_a_test_root_of_no_scenes_names_the_key_that_counts():
+    with pytest.raises(ValueError, match=r"num_test_scenes must be 1 or more for version v1\.0-synthetic-test"):
+        WORLDS.validate_python({"version": "v1.0-synthetic-test", "num_test_scenes": 0})
 
 
 def test_only_the_events_asked_for_are_planted():
     config = WorldConfig(events=("turn_left", "three_point_turn"), num_train_scenes=6, num_val_scenes=6)
+    jobs = scene_jobs(config, {"train": NAMES[:9], "val": NAMES[9:]})
     recipes = {
-        split: {
-            play_scene(config, job).recipe for job in scene_jobs(config, NAMES[:9], NAMES[9:]) if job.split == split
-        }
-        for split in ("train", "val")
+        split: {play_scene(config, job).recipe for job in jobs if job.split == split} for split in ("train", "val")
     }
     drives = {"avenue", "residential", "street"}
     assert recipes["train"] - drives == {"turn_left"}
@@ -74,6 +88,6 @@ def test_light_and_weather_follow_their_shares():
             "weather": {"clear": 0, "rain": 0.1, "fog": 0},
         }
     )
-    jobs = scene_jobs(replace(config, num_train_scenes=4, num_val_scenes=0), NAMES, [])
+    jobs = scene_jobs(replace(config, num_train_scenes=4, num_val_scenes=0), {"train": NAMES})
     dramas = [play_scene(config, job) for job in jobs]
     assert {(drama.light, drama.weather) for drama in dramas} == {("night", "rain")}

@@ -20,7 +20,7 @@ from dima_pipeline.world.publishing import make_world, may_replace, origin
 from dima_pipeline.world.recording import SceneJob
 from dima_pipeline.world.spreading import in_this_process, over_processes
 
-NAMES = (["scene-0001", "scene-0002"], ["scene-0003"])
+NAMES = {"train": ["scene-0001", "scene-0002"], "val": ["scene-0003"]}
 SMALL = WorldConfig(num_train_scenes=1, num_val_scenes=1, num_keyframes=4, image_width=32, image_height=18)
 
 
@@ -118,14 +118,15 @@ def test_an_empty_folder_and_a_missing_one_are_free(tmp_path):
 def test_a_world_is_written_into_an_empty_directory_only(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ValueError, match="is not empty"):
-        generate(SMALL, tmp_path, *NAMES)
+        generate(SMALL, tmp_path, NAMES)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def test_what_made_a_world_is_more_than_its_configuration():
     assert origin(SMALL, NAMES) == origin(replace(SMALL, overwrite=True), NAMES)
-    assert origin(SMALL, NAMES) == origin(SMALL, ([*NAMES[0], "scene-0009"], NAMES[1])), "no scene of that name is made"
-    assert origin(SMALL, NAMES) != origin(SMALL, (["scene-0009"], NAMES[1]))
+    more = {**NAMES, "train": [*NAMES["train"], "scene-0009"]}
+    assert origin(SMALL, NAMES) == origin(SMALL, more), "no scene of that name is made"
+    assert origin(SMALL, NAMES) != origin(SMALL, {**NAMES, "train": ["scene-0009", "scene-0010"]})
     assert origin(SMALL, NAMES) != origin(replace(SMALL, jpeg_quality=84), NAMES)
 
 
@@ -145,7 +146,7 @@ def test_a_full_disk_is_named_and_no_half_root_stays(tmp_path, monkeypatch, plac
 def test_a_root_cut_short_by_a_full_disk_has_no_tables(tmp_path, monkeypatch, place):
     fill_the_disk(monkeypatch, place)
     with pytest.raises(ValueError, match="is full"):
-        generate(SMALL, tmp_path / "root", *NAMES)
+        generate(SMALL, tmp_path / "root", NAMES)
     assert not (tmp_path / "root" / SMALL.version).exists()
 
 
@@ -210,7 +211,7 @@ def stage():
     (top / "staged").mkdir()
     return top / "staged"
 config = WorldConfig(num_train_scenes=4, num_val_scenes=0, num_keyframes=8, image_width=32, image_height=18)
-names = [f"scene-{n:04d}" for n in range(9)], []
+names = {"train": [f"scene-{n:04d}" for n in range(9)]}
 publish(make_world(config, names, top / "target", stage=stage), top / "target")
 """
 

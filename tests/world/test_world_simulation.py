@@ -191,9 +191,7 @@ def test_in_no_scene_does_the_ego_overlap_anybody(dramas: dict[str, Drama]) -> N
 
 def test_in_every_scene_the_ego_moves_like_a_car(dramas: dict[str, Drama]) -> None:
     for name, drama in dramas.items():
-        path = drama.actors[0].path
-        assert path is not None
-        poses = path.pose(drama.tracks.along_m[:, 0])
+        poses = drama.tracks.ego_poses
         speed = drama.tracks.speeds[:, 0]
         assert np.abs(np.diff(np.abs(speed))).max() / 0.05 <= 6.5, name
         step = np.linalg.norm(np.diff(poses[:, :2], axis=0), axis=1)
@@ -211,6 +209,15 @@ def test_the_three_point_turn_reverses_and_turns_half_round(dramas: dict[str, Dr
     assert speed.min() < -0.8 and speed.max() > 1.0
     yaw = drama.tracks.poses[:, 0, 2]
     assert abs(abs(yaw[-1] - yaw[0]) - np.pi) < 0.15
+
+
+def test_a_halt_to_change_gear_is_not_taken_for_a_stop(dramas: dict[str, Drama]) -> None:
+    (drama,) = [drama for drama in dramas.values() if drama.recipe == "three_point_turn"]
+    (turn,) = [row for row in drama.intervals if row.value == "three_point_turn"]
+    halted = np.abs(drama.tracks.speeds[:, 0]) < 0.1
+    assert max(last - first for first, last in runs(halted)) * 0.05 >= 1.0
+    stops = [row for row in drama.intervals if row.value == "resume_from_stop"]
+    assert all(row.end_s < turn.begin_s or row.begin_s > turn.end_s for row in stops)
 
 
 def test_each_planted_recipe_shows_its_event(dramas: dict[str, Drama]) -> None:

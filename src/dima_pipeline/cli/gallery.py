@@ -1,4 +1,4 @@
-"""``dima gallery``: contact sheets to look at, of the events of a generated world or of a replayed recording."""
+"""``dima gallery``: contact sheets to look at: of a generated world's events, of a recording replayed or reacting."""
 
 import html
 import json
@@ -13,6 +13,7 @@ from dima_pipeline.cli.errors import clear_errors
 if TYPE_CHECKING:
     import pandas as pd
 
+SHOWN = ("events", "replay", "reaction")
 STYLE = "body{font:16px system-ui,sans-serif;margin:2em auto;max-width:1900px}img{max-width:100%}p{color:#444}"
 
 
@@ -20,19 +21,21 @@ STYLE = "body{font:16px system-ui,sans-serif;margin:2em auto;max-width:1900px}im
 @click.argument("root")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--per-kind", type=click.IntRange(1, 20), default=1, show_default=True, help="Sheets of each kind.")
-@click.option("--replay", is_flag=True, help="Recorded images beside rendered ones instead of events.")
-@click.option("--scene", "scenes", multiple=True, help="With --replay: only this scene; may be given again.")
-def gallery_command(root: str, out: Path, per_kind: int, replay: bool, scenes: tuple[str, ...]) -> None:
+@click.option("--show", type=click.Choice(list(SHOWN)), default="events", show_default=True)
+@click.option("--scene", "scenes", multiple=True, help="Not of events: only this scene; may be given again.")
+def gallery_command(root: str, out: Path, per_kind: int, show: str, scenes: tuple[str, ...]) -> None:
     """Contact sheets of the nuScenes-format ROOT (or ROOT:VERSION) as PNG files and index.html in the new folder OUT.
 
-    Of a generated world: each kind of event at five instants, six cameras and the view from above. With --replay: the
-    first keyframe with recorded images of each scene beside its replay, boxes over both.
+    events: each kind of event of a generated world at five instants, six cameras and the view from above. replay: the
+    first keyframe with recorded images of each scene beside its replay, boxes over both. reaction: each scene as
+    logged, beside a replay in which the ego brakes to a halt and the others follow their logged paths by IDM.
     """
-    clear_errors(_gallery, (ValueError,))(root, out, per_kind, replay, list(scenes))
+    clear_errors(_gallery, (ValueError,))(root, out, per_kind, show, list(scenes))
 
 
-def _gallery(root: str, out: Path, per_kind: int, replay: bool, scenes: list[str]) -> None:
+def _gallery(root: str, out: Path, per_kind: int, show: str, scenes: list[str]) -> None:
     from dima_pipeline.cli.event_sheets import write_event_sheets
+    from dima_pipeline.cli.reaction_sheets import write_reaction_sheets
     from dima_pipeline.cli.replay_sheets import write_replay_sheets
     from dima_pipeline.datasets.nuscenes import Config, NuScenesDataset
     from dima_pipeline.plugins import unknown
@@ -44,10 +47,11 @@ def _gallery(root: str, out: Path, per_kind: int, replay: bool, scenes: list[str
             raise ValueError(unknown("scene", name, dataset.scene_names(), where=root))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there and not empty: name a new folder")
-    truth = None if replay else read_truth(folder / version)
+    truth = read_truth(folder / version) if show == "events" else None
     out.mkdir(parents=True, exist_ok=True)
     if truth is None:
-        entries = write_replay_sheets(dataset, out, scenes or dataset.scene_names())
+        write = write_replay_sheets if show == "replay" else write_reaction_sheets
+        entries = write(dataset, out, scenes or dataset.scene_names())
     else:
         entries = write_event_sheets(dataset, truth, out, per_kind)
     (out / "index.html").write_text(page(f"{folder.name} {version}", entries), encoding="utf-8")
@@ -62,7 +66,7 @@ def read_truth(folder: Path) -> "pd.DataFrame":
 
     path = folder / "world_truth.json"
     if not path.is_file():
-        raise ValueError(f"{path} is missing: only a generated world knows its events; of recordings, show --replay")
+        raise ValueError(f"{path} is missing: only a generated world knows its events; of recordings, --show replay")
     return WorldTruth.validate(pd.DataFrame(json.loads(path.read_text())))
 
 

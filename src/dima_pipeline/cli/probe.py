@@ -119,7 +119,7 @@ def _generate(project: Project, dataroot: Path) -> Facts:
         num_val_scenes=min(NUM_SCENES, world.num_val_scenes),
     )
     ticks = Ticks()
-    generate(small, dataroot, *synthetic_scene_names(), progress=ticks)
+    generate(small, dataroot, synthetic_scene_names(), progress=ticks)
     fixed_bytes = folder_bytes(dataroot / "maps")
     num_scenes = small.num_train_scenes + small.num_val_scenes
     return {

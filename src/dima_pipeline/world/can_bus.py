@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import Float
 
 from dima_pipeline.geometry import quaternion_from_yaw, resample_polyline
+from dima_pipeline.world.actors import LAMPS
 from dima_pipeline.world.drama import Drama
 
 Array = np.ndarray
 POSE_HZ = 50
 MONITOR_HZ = 2
-WHEELBASE_M = 2.588
 STEERING_RATIO = 16.0
 """Steering wheel angle per angle of the front wheels."""
 ROUTE_STEP_M = 2.0
@@ -38,20 +38,17 @@ def write_can_bus(directory: Path, scene_name: str, drama: Drama, start_us: int)
 def _motion(drama: Drama, rate_hz: int) -> dict[str, Array]:
     """Ego motion on the canvas at a fixed rate: times_s, pose (N, 3), signed speed, acceleration, yaw rate, wheel."""
     tracks, placement = drama.tracks, drama.town.placement
-    path = drama.actors[0].path
-    assert path is not None
     fine = np.arange(0.0, tracks.times_s[-1] + 1e-9, 1 / POSE_HZ)
-    along = np.interp(fine, tracks.times_s, tracks.along_m[:, 0])
-    pose = path.pose(along)
+    pose = np.stack([np.interp(fine, tracks.times_s, values) for values in tracks.ego_poses.T], -1)
     speed = _mean_over(np.interp(fine, tracks.times_s, tracks.speeds[:, 0]), 5)
-    curvature = placement.side * np.interp(along, path.along_m, _mean_over(path.curvature(), 3))
+    steering = placement.side * np.interp(fine, tracks.times_s, tracks.steering_rad)
     motion = {
         "times_s": fine,
         "pose": placement.poses(pose),
         "speed": speed,
         "acceleration": np.gradient(speed, 1 / POSE_HZ),
         "yaw_rate": placement.side * _mean_over(np.gradient(pose[:, 2], 1 / POSE_HZ), 5),
-        "wheel": STEERING_RATIO * np.arctan(WHEELBASE_M * curvature),
+        "wheel": STEERING_RATIO * steering,
     }
     return {name: values[:: POSE_HZ // rate_hz] for name, values in motion.items()}
 
@@ -95,11 +92,12 @@ def steering_messages(drama: Drama, start_us: int) -> list[dict[str, Any]]:
 def monitor_messages(drama: Drama, start_us: int) -> list[dict[str, Any]]:
     """The slow vehicle monitor: km/h, degrees, pedals, turn signals."""
     motion = _motion(drama, MONITOR_HZ)
-    events = [row for row in drama.intervals if row.kind == "event"]
+    left, right = (LAMPS.index(side) for side in drama.town.placement.sides)
+    ticks = np.searchsorted(drama.tracks.times_s, motion["times_s"] - 1e-6)
     rows = []
     for index, time in enumerate(motion["times_s"]):
         speed, pull = float(motion["speed"][index]), float(motion["acceleration"][index])
-        signals = {row.value for row in events if row.begin_s - 2.0 <= time <= row.end_s}
+        lamps = drama.tracks.lights[ticks[index], 0]
         rows.append(
             {
                 "utime": _utime(start_us, time),
@@ -110,8 +108,8 @@ def monitor_messages(drama: Drama, start_us: int) -> list[dict[str, Any]]:
                 "brake_switch": 2 if pull < -0.3 else 1,
                 "throttle": round(max(0.0, pull) * 60),
                 "gear_position": 2 if speed < -0.05 else 7,
-                "left_signal": int("turn_left" in signals),
-                "right_signal": int("turn_right" in signals),
+                "left_signal": int(lamps[left]),
+                "right_signal": int(lamps[right]),
             }
         )
     return rows

@@ -61,11 +61,13 @@ def agent_category(category: str) -> str:
     return _AGENTS[category]
 
 
-def attribute(category: str, speed_mps: float, is_parked: bool) -> str | None:
-    """Attribute of an object; none for what never moves."""
-    moves = abs(speed_mps) > MOVING_MPS
+def attribute(category: str, speed_mps: float, intention: str = "") -> str | None:
+    """Attribute of an object, by its speed and by what it is about (``parked``, ``sitting``); none for what never
+    moves."""
+    moves, is_parked = abs(speed_mps) > MOVING_MPS, intention == "parked"
     if category.startswith("human."):
-        return "pedestrian.moving" if moves else "pedestrian.standing"
+        still = "pedestrian.sitting_lying_down" if intention == "sitting" else "pedestrian.standing"
+        return "pedestrian.moving" if moves else still
     if category in ("vehicle.bicycle", "vehicle.motorcycle"):
         return "cycle.without_rider" if is_parked else "cycle.with_rider"
     if category.startswith("vehicle."):

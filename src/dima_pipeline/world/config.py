@@ -8,10 +8,10 @@ from pydantic import Field, StringConstraints
 
 from dima_pipeline.plugins import Family, config_dataclass, unknown
 
-MIN_EVENT_KEYFRAMES = 24
+MIN_EVENT_KEYFRAMES = 28
 """Below this a scene is too short for its planted event to be guaranteed."""
-VAL_SHARE, MAX_VAL = 0.2, 120
-"""Of ``num_scenes``: nuScenes has 150 val scenes, of which some have no CAN bus."""
+VAL_SHARE, MAX_VAL, MAX_TEST = 0.2, 120, 120
+"""Of ``num_scenes``: nuScenes has 150 val and 150 test scenes, of which some have no CAN bus."""
 EVENTS = Family("dima_pipeline.world.events")
 """One module a kind of event; asked for its names only."""
 
@@ -48,13 +48,16 @@ class WorldConfig:
 
     seed: Annotated[int, Field(ge=0)] = 0
     num_scenes: InitVar[Annotated[int, Field(ge=2, le=760)] | None] = None
-    """All scenes, a fifth of them val; where it is given, the next two follow from it."""
+    """All scenes, a fifth of them val, or all of them test; where it is given, the next three follow from it."""
     num_train_scenes: Annotated[int, Field(ge=0, le=700)] = 28
     num_val_scenes: Annotated[int, Field(ge=0, le=150)] = 10
+    num_test_scenes: Annotated[int, Field(ge=0, le=150)] = 10
+    """Of a root whose ``version`` ends in test; as in nuScenes that is a root of its own, without train and val."""
     num_keyframes: Annotated[int, Field(ge=4, le=80)] = 30
     """Keyframes a scene, at 2 Hz; below ``MIN_EVENT_KEYFRAMES`` an event may be cut off."""
     num_train_towns: Annotated[int, Field(ge=1, le=4)] = 4
     num_val_towns: Annotated[int, Field(ge=1, le=2)] = 2
+    num_test_towns: Annotated[int, Field(ge=1, le=2)] = 2
     events: tuple[str, ...] | None = None
     """Kinds of events that are planted (``world/events``); all where None. Plain drives are always among the scenes."""
     held_out_events: tuple[str, ...] = ("three_point_turn",)
@@ -77,9 +80,17 @@ class WorldConfig:
             num_val = min(max(1, round(VAL_SHARE * num_scenes)), MAX_VAL)
             object.__setattr__(self, "num_train_scenes", num_scenes - num_val)
             object.__setattr__(self, "num_val_scenes", num_val)
-        if self.num_train_scenes + self.num_val_scenes == 0:
-            raise ValueError("a world of no scenes: num_train_scenes or num_val_scenes must be 1 or more")
+            object.__setattr__(self, "num_test_scenes", min(num_scenes, MAX_TEST))
+        if not any(self.num_scenes_by_split().values()):
+            asked = " or ".join(f"num_{split}_scenes" for split in self.num_scenes_by_split())
+            raise ValueError(f"a world of no scenes: {asked} must be 1 or more for version {self.version}")
         _check_events(self)
+
+    def num_scenes_by_split(self) -> dict[str, int]:
+        """How many scenes of which split the root holds: test alone, or train and val."""
+        if self.version.endswith("test"):
+            return {"test": self.num_test_scenes}
+        return {"train": self.num_train_scenes, "val": self.num_val_scenes}
 
 
 def _check_shares(name: str, shares: Sequence[Any]) -> None:
@@ -97,7 +108,7 @@ def _check_events(config: WorldConfig) -> None:
         if len(set(names)) < len(names):
             raise ValueError(f"world.{key} names an event twice: {list(names)}")
     planted = known if config.events is None else config.events
-    if config.num_train_scenes and planted and set(planted) <= set(config.held_out_events):
+    if config.num_scenes_by_split().get("train") and planted and set(planted) <= set(config.held_out_events):
         raise ValueError(
             f"world.held_out_events {list(config.held_out_events)} leaves no event to train on out of {list(planted)}: "
             "hold out fewer"

@@ -1,7 +1,7 @@
 """Plays scenes until one is good: the planted event happens, and nobody ever drives into anybody."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from shapely.geometry import Polygon
@@ -10,7 +10,7 @@ from dima_pipeline.geometry import box_corners
 from dima_pipeline.world.config import MIN_EVENT_KEYFRAMES
 from dima_pipeline.world.events import PLANTED, RECIPES
 from dima_pipeline.world.roads import Town
-from dima_pipeline.world.signal_plans import plan_signals
+from dima_pipeline.world.signal_plans import SignalPlan, plan_signals
 from dima_pipeline.world.simulation import Actor, Tracks, overlaps, simulate
 from dima_pipeline.world.staging import Stage, drop_overlapping_starts
 from dima_pipeline.world.truth import Interval, find_intervals
@@ -32,6 +32,8 @@ class Drama:
     intervals: list[Interval]
     light: str
     weather: str
+    signals: Mapping[str, SignalPlan] = field(default_factory=dict)
+    """When which traffic light shows what."""
 
     @property
     def town(self) -> Town:
@@ -87,7 +89,7 @@ def _run(recipe: str, stage: Stage, duration_s: float, mood: tuple[str, str]) ->
         clashes = overlaps(actors, tracks)
         if not clashes:
             intervals = find_intervals(stage, actors, tracks, mood[0])
-            drama = Drama(recipe, stage, actors, tracks, intervals, *mood)
+            drama = Drama(recipe, stage, actors, tracks, intervals, *mood, signals)
             return drama if _keeps_to_the_road(drama) else None
         guilty = {_removable(actors, pair) for pair in clashes}
         if None in guilty:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dima_pipeline.geometry import box_corners, wrap_angle
-from dima_pipeline.world.actors import Actor, Gate, State, path_direction
+from dima_pipeline.world.actors import Actor, Gate, Passed, State
 from dima_pipeline.world.paths import DrivePath
 
 Array = np.ndarray
@@ -24,8 +24,7 @@ YELLOW_BRAKING_MPS2 = 3.0
 """Who would have to brake harder than this drives on at yellow."""
 PULLS = {"vehicle.truck": 1.2, "vehicle.bus.rigid": 1.2, "vehicle.trailer": 1.0, "vehicle.bicycle": 0.9}
 DEFAULT_PULL_MPS2 = 1.8
-Memory = set[tuple[int, str, float]]
-"""(actor, what, place) of the gates and stops that are done with: who has begun to go, goes."""
+Memory = set[Passed]
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,9 @@ def idm(
 
 def decide(state: State, index: int, memory: Memory, since_release_s: float, foresight_s: float = 0.05) -> Decision:
     """What a driver does: its limit as it will be in ``foresight_s``, its plan, the road ahead, its gates and stops."""
-    actor, path = state.actors[index], state.paths[index]
-    assert path is not None
+    actor, course = state.actors[index], state.courses[index]
+    assert course is not None
+    path = course.path
     along, speed = float(state.along_m[index]), abs(float(state.speeds[index]))
     wanted = path.limit(along + speed * foresight_s)
     if actor.speed_plan:
@@ -85,11 +85,15 @@ def decide(state: State, index: int, memory: Memory, since_release_s: float, for
         near = Obstacle(wall + STANDSTILL_M - 0.5, 0.0, -1, near.is_walker)
     if speed < 0.4 and near.gap_m < STANDSTILL_M + 0.4 and near.speed_mps < 0.3:
         return Decision(-speed / DECISION_S, near.index, near.is_walker)
+    return Decision(response(state, index, wanted, near), near.index, near.is_walker)
+
+
+def response(state: State, index: int, wanted_mps: float, near: Obstacle) -> float:
+    """Acceleration (m/s2) with which a driver answers what is ahead of it."""
+    actor = state.actors[index]
     pull = PULLS.get(actor.category, DEFAULT_PULL_MPS2)
-    acceleration = idm(
-        speed, wanted, near.gap_m, near.speed_mps, pull_mps2=pull, braking_mps2=actor.braking_mps2
-    )  # fmt: skip
-    return Decision(acceleration, near.index, near.is_walker)
+    speed = abs(float(state.speeds[index]))
+    return idm(speed, wanted_mps, near.gap_m, near.speed_mps, pull_mps2=pull, braking_mps2=actor.braking_mps2)
 
 
 def sight_m(speed_mps: float) -> float:
@@ -100,12 +104,13 @@ def sight_m(speed_mps: float) -> float:
 def look_ahead(state: State, index: int, path: DrivePath, along_m: float) -> Obstacle:
     """The nearest obstacle in the corridor of a path, for a driver that is at ``along_m`` of it."""
     actor = state.actors[index]
-    if path_direction(path, along_m) < 0:
+    if path.direction_at(along_m) < 0:
         return Obstacle()
     front, sight = along_m + actor.center_ahead_m + actor.size[0] / 2, sight_m(abs(float(state.speeds[index])))
     away = state.poses[:, :2] - state.poses[index, :2]
     near = np.flatnonzero((away**2).sum(1) < (sight + 8) ** 2)
-    near = near[near != index]
+    # Who keeps to a timetable stays on the walkway.
+    near = near[[at != index and state.actors[at].timed_poses is None for at in near]]
     grid = np.arange(max(along_m, 0.0), min(front + sight, path.length), 1.0)
     if len(near) == 0 or len(grid) < 2:
         return Obstacle()
@@ -145,7 +150,8 @@ def _closed_gate(state: State, index: int, memory: Memory, front: float) -> floa
     """Room (m) to the nearest gate that is closed."""
     speed = abs(float(state.speeds[index]))
     best = np.inf
-    for gate in state.gates[index]:
+    course = state.courses[index]
+    for gate in course.gates if course else ():
         room = gate.along_m - front
         if -1.0 < room < min(sight_m(speed), best) and not _may_pass(state, index, memory, gate, room):
             best = room
@@ -202,7 +208,8 @@ def _junction_is_clear(state: State, index: int, gate: Gate) -> bool:
         "oncoming": np.abs(turned) > 2.4,
         "right": (turned > 0.6) & (turned < 2.4),
     }.get(gate.rule, np.abs(turned) > 0.6)
-    moving = (speed > 0.5) & np.array([actor.path is not None and not actor.is_walker for actor in state.actors])
+    drivers = [course is not None and not a.is_walker for a, course in zip(state.actors, state.courses, strict=True)]
+    moving = (speed > 0.5) & np.array(drivers)
     comes = moving & (approach > 0.6) & (distance < 6.5 * speed + 4) & goes_first
     inside = moving & (distance < 9.0) & (np.abs(turned) > 0.6)
     comes[index] = inside[index] = False
@@ -211,9 +218,10 @@ def _junction_is_clear(state: State, index: int, gate: Gate) -> bool:
 
 def _stretch_is_clear(state: State, index: int, gate: Gate) -> bool:
     """Whether nobody comes along the stretch of the oncoming lane that an overtaking driver is about to use."""
-    path = state.paths[index]
-    assert path is not None
-    x, y, yaw = path.pose(np.array([gate.along_m]))[0]
+    course = state.courses[index]
+    assert course is not None
+    path = course.path
+    x, y, yaw = path.pose(gate.along_m)
     length = gate.over_m - gate.along_m
     lasts_s = length / max(path.limit(gate.along_m + length / 2), 2.0) + 3.0
     away = state.poses[:, :2] - (x, y)

@@ -6,7 +6,7 @@ tables come last and by one rename: a root that was cut short has none, and no r
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache, partial
 from pathlib import Path
@@ -27,6 +27,8 @@ from dima_pipeline.world.tables import write_tables
 from dima_pipeline.world.towns import build_towns
 
 Progress = Callable[[int, int], None]
+Names = Mapping[str, Sequence[str]]
+"""Official scene names by split."""
 ROWS = ".rows"
 """Folder of the rows of single scenes; gone when the root is finished."""
 
@@ -34,8 +36,7 @@ ROWS = ".rows"
 def generate(
     config: WorldConfig,
     directory: Path,
-    train_names: Sequence[str],
-    val_names: Sequence[str],
+    names: Names,
     num_workers: int = 1,
     *,
     spread: Spread | None = None,
@@ -43,12 +44,12 @@ def generate(
 ) -> None:
     """Write a complete root into the empty ``directory``; equal configurations and names give equal bytes.
 
-    ``train_names`` and ``val_names``: official scene names, as many as asked for are used in their order.
+    ``names``: official scene names by split, as many as asked for are used in their order.
     ``spread`` calls a function for every scene, here by default in ``num_workers`` processes (1: this one).
     ``progress(done, total)`` is called as scenes come in. Raises ``ValueError`` for a directory that is not empty, too
     few names, a seed without a good scene, or a full disk.
     """
-    jobs = scene_jobs(config, train_names, val_names)
+    jobs = scene_jobs(config, names)
     write_root(config, directory, jobs, spread=spread or over_processes(num_workers), progress=progress)
 
 
@@ -94,15 +95,15 @@ def _rows_in_order(directory: Path, jobs: Sequence[SceneJob]) -> Iterator[dict[s
         yield json.loads(_rows_path(directory, job.number).read_text())
 
 
-def scene_jobs(config: WorldConfig, train_names: Sequence[str], val_names: Sequence[str]) -> list[SceneJob]:
+def scene_jobs(config: WorldConfig, names: Names) -> list[SceneJob]:
     """The scenes of a world, train first; raises ``ValueError`` where names do not suffice."""
     jobs: list[SceneJob] = []
-    wanted = (("train", config.num_train_scenes, train_names), ("val", config.num_val_scenes, val_names))
-    for split, num, names in wanted:
-        if len(names) < num:
-            raise ValueError(f"num_{split}_scenes is {num}, but there are only {len(names)} official {split} names")
+    for split, num in config.num_scenes_by_split().items():
+        official = names.get(split, ())
+        if len(official) < num:
+            raise ValueError(f"num_{split}_scenes is {num}, but there are only {len(official)} official {split} names")
         begin = len(jobs)
-        jobs += [SceneJob(name, split, index, begin + index) for index, name in enumerate(names[:num])]
+        jobs += [SceneJob(name, split, index, begin + index) for index, name in enumerate(official[:num])]
     repeated = sorted({job.name for job in jobs if [other.name for other in jobs].count(job.name) > 1})
     if repeated:
         raise ValueError(f"scene names must differ, got {repeated} more than once")
@@ -111,13 +112,13 @@ def scene_jobs(config: WorldConfig, train_names: Sequence[str], val_names: Seque
 
 def towns_of(config: WorldConfig, split: str) -> list[Town]:
     """The towns in which scenes of a split play; at least one."""
-    num = config.num_train_towns if split == "train" else config.num_val_towns
+    num = {"train": config.num_train_towns, "val": config.num_val_towns, "test": config.num_test_towns}[split]
     return [town for town in build_towns(config.seed).values() if town.split == split][:num]
 
 
 def play_scene(config: WorldConfig, job: SceneJob) -> Drama:
     """Simulate the scene of a job; a pure function of its arguments."""
-    rng = np.random.default_rng([config.seed, job.split == "train", job.index])
+    rng = np.random.default_rng([config.seed, ("val", "train", "test").index(job.split), job.index])
     recipe = recipe_name(job.split, job.index, held_out=config.held_out_events, events=config.events)
     lights, weathers = asdict(config.light), asdict(config.weather)
     return play(recipe, towns_of(config, job.split), rng, config.num_keyframes, lights=lights, weathers=weathers)

@@ -6,6 +6,7 @@ and brakes ahead of slower places.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -35,7 +36,7 @@ class DrivePath:
         """Total length, m."""
         return float(self.along_m[-1])
 
-    def pose(self, along_m: Float[Array, "..."]) -> Float[Array, "... 3"]:
+    def pose(self, along_m: Float[Array, "..."] | float) -> Float[Array, "... 3"]:
         """Interpolated poses."""
         return np.stack([np.interp(along_m, self.along_m, self.poses[:, axis]) for axis in range(3)], -1)
 
@@ -43,10 +44,30 @@ class DrivePath:
         """Speed limit, m/s."""
         return float(np.interp(along_m, self.along_m, self.limit_mps))
 
-    def direction_at(self, along_m: Float[Array, "..."]) -> Float[Array, "..."]:
+    def direction_at(self, along_m: Float[Array, "..."] | float) -> Float[Array, "..."]:
         """+1 or -1 at distances along the path."""
         index = np.searchsorted(self.along_m, np.asarray(along_m), side="right") - 1
         return self.direction[np.clip(index, 0, len(self.direction) - 1)]
+
+    def next_cusp(self, along_m: float) -> float:
+        """Where the direction of travel flips next, m; infinite where it does not."""
+        index = int(np.searchsorted(self._cusps, along_m, side="right"))
+        return float(self._cusps[index]) if index < len(self._cusps) else float("inf")
+
+    def bend_at(self, along_m: float) -> float:
+        """Curvature, 1/m, of the step there; its sign is that of the steering wheel."""
+        places, bends = self._bends
+        return float(np.interp(along_m, places, bends))
+
+    @cached_property
+    def _cusps(self) -> Array:
+        return self.along_m[1:][np.diff(self.direction) != 0]
+
+    @cached_property
+    def _bends(self) -> tuple[Array, Array]:
+        """Middles of the steps, and their curvatures."""
+        steps = np.diff(self.along_m)
+        return self.along_m[:-1] + steps / 2, np.diff(self.poses[:, 2]) / np.maximum(steps, 1e-6) * self.direction[:-1]
 
     def curvature(self) -> Float[Array, "N"]:
         """Change of heading per metre driven forward, 1/m; its sign is that of the steering wheel."""

@@ -8,7 +8,7 @@ import hashlib
 import importlib.metadata
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,13 @@ import dima_pipeline
 from dima_pipeline.storage.disk import FullDiskError, full_disk_in_words
 from dima_pipeline.storage.manifest import MANIFEST, digest, read_manifest, verify, write_manifest
 from dima_pipeline.world.config import WorldConfig
-from dima_pipeline.world.generate import Progress, generate
+from dima_pipeline.world.generate import Names, Progress, generate, scene_jobs
 from dima_pipeline.world.spreading import Spread
 
 KIND = "dataroot"
 CODE = ("contracts/frames.py", "geometry.py", "world")
 LIBRARIES = ("numpy", "panda3d", "pillow", "scipy", "shapely")
 ADVICE = "move it away, or write elsewhere (data_dir in conf/<environment>/globals.yml)"
-Names = tuple[Sequence[str], Sequence[str]]
-"""Official names of train and val scenes."""
 
 
 def make_world(
@@ -51,7 +49,7 @@ def make_world(
     staged = stage()
     try:
         with full_disk_in_words(staged):
-            generate(config, staged, *names, spread=spread, progress=progress)
+            generate(config, staged, names, spread=spread, progress=progress)
             write_manifest(staged, kind=KIND, made_from=made_from)
     except FullDiskError:
         shutil.rmtree(staged, ignore_errors=True)
@@ -104,7 +102,7 @@ def origin(config: WorldConfig, names: Names) -> str:
     """A digest of all that the bytes of a world follow from."""
     settings = TypeAdapter(WorldConfig).dump_python(config, mode="json")
     del settings["overwrite"]
-    used = [list(names[0][: config.num_train_scenes]), list(names[1][: config.num_val_scenes])]
+    used = [job.name for job in scene_jobs(config, names)]
     return _digest([settings, used, _code(), [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]])
 
 

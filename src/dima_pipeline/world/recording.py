@@ -93,10 +93,9 @@ class _Recorder:
         ticks = np.arange(config.num_keyframes) * round(KEYFRAME_S / TIME_STEP_S)
         assert ticks[-1] < len(drama.tracks.times_s)
         self.ticks = ticks
-        path = drama.actors[0].path
-        assert path is not None
-        self.ego_poses = drama.town.placement.poses(path.pose(drama.tracks.along_m[ticks, 0]))
-        self.houses = building_boxes(drama.town, path.pose(drama.tracks.along_m[ticks, 0])[:, :2])
+        driven = drama.tracks.ego_poses[ticks]
+        self.ego_poses = drama.town.placement.poses(driven)
+        self.houses = building_boxes(drama.town, driven[:, :2])
 
     def token(self, *parts: object) -> str:
         """A token of this scene."""
@@ -228,7 +227,7 @@ class _Recorder:
     def _box_row(self, index: int, place: int, noted: Row, links: Row) -> None:
         actor, box = self.drama.actors[place], noted["box"]
         speed = float(self.drama.tracks.speeds[self.ticks[index], place])
-        name = attribute(actor.category, speed, actor.intention == "parked")
+        name = attribute(actor.category, speed, actor.intention)
         length, width, height = box.size
         self.add(
             "sample_annotation", **links, sample_token=self.token("sample", index),

@@ -58,10 +58,10 @@ class RoadClass:
 ROAD_CLASSES = {
     road.name: road
     for road in (
-        RoadClass("residential", 1, 1, 2.9, 2.1, 1.0, (4.0, 8.0), 4.3, 0),
-        RoadClass("oneway", 2, 0, 3.2, 0.0, 3.0, (9.0, 16.0), 6.2, 1),
-        RoadClass("street", 1, 1, 3.4, 0.0, 7.0, (6.0, 12.0), 8.0, 2),
-        RoadClass("avenue", 2, 2, 3.6, 0.0, 13.0, (15.0, 30.0), 13.0, 3),
+        RoadClass("residential", 1, 1, 2.9, 2.1, 1.0, (4.0, 8.0), 5.0, 0),
+        RoadClass("oneway", 2, 0, 3.2, 0.0, 3.0, (9.0, 16.0), 7.5, 1),
+        RoadClass("street", 1, 1, 3.4, 2.2, 7.0, (6.0, 12.0), 9.0, 2),
+        RoadClass("avenue", 2, 2, 3.6, 0.0, 13.0, (15.0, 30.0), 14.0, 3),
     )
 }
 
@@ -172,6 +172,11 @@ class Placement:
         """-1 for mirrored towns: the factor of yaw rates and curvatures."""
         return -1.0 if self.is_mirrored else 1.0
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What is left and what is right on the canvas, in words of the town's frame."""
+        return ("right", "left") if self.is_mirrored else ("left", "right")
+
     def points(self, xy: Float[Array, "... 2"]) -> Float[Array, "... 2"]:
         """Town points on the canvas."""
         x, y = np.asarray(xy, float)[..., 0], self.side * np.asarray(xy, float)[..., 1]
@@ -232,6 +237,10 @@ class Town:
 
     def _neighbour(self, lane: Lane, index: int) -> Lane | None:
         return self.lanes.get(lane_name(lane.road, lane.is_forward, index)) if lane.road else None
+
+    def leads_back(self, lane: Lane) -> bool:
+        """Whether a lane is the way round the turning circle of a cul-de-sac."""
+        return lane.is_connector and self.junctions[lane.junction].kind == "dead_end"
 
     def stop_line_of(self, lane: Lane) -> StopLine | None:
         """The stop line at the end of a lane."""

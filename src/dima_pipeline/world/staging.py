@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from shapely.geometry import Polygon
 
 from dima_pipeline.geometry import boxes_overlap
-from dima_pipeline.world.actors import GateKind
+from dima_pipeline.world.actors import Blink, Course, GateKind
 from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.paths import DrivePath, Shift, forward_path, sample_curves, with_limits
 from dima_pipeline.world.roads import Lane, Road, Town
 from dima_pipeline.world.simulation import Actor, Gate, Tracks, make_ego
+from dima_pipeline.world.sizes import SIZES, draw_size
 
 if TYPE_CHECKING:
     from dima_pipeline.world.truth import Interval
@@ -21,25 +21,10 @@ Rng = np.random.Generator
 TruthRule = Callable[["Stage", list[Actor], Tracks], "list[Interval]"]
 """(stage, actors in the order of the tracks with the ego first, tracks) to the intervals that an event lasts."""
 DRIVE_M = 230.0
+FREE_OF_CHANGES_M = 20.0
+"""Nobody is still changing lanes so near to a junction."""
 GATE_KINDS: dict[str, GateKind] = {"STOP_SIGN": "stop", "TRAFFIC_LIGHT": "signal", "YIELD": "yield"}
 """What a driver does at a stop line of a kind."""
-SIZES = {
-    "vehicle.car": (4.5, 1.85, 1.6),
-    "vehicle.truck": (7.2, 2.4, 2.9),
-    "vehicle.bus.rigid": (10.5, 2.6, 3.2),
-    "vehicle.construction": (5.8, 2.5, 2.9),
-    "vehicle.emergency.ambulance": (6.2, 2.2, 2.7),
-    "vehicle.emergency.police": (4.8, 1.9, 1.65),
-    "vehicle.trailer": (7.0, 2.4, 2.8),
-    "vehicle.motorcycle": (2.1, 0.8, 1.5),
-    "vehicle.bicycle": (1.75, 0.6, 1.6),
-    "human.pedestrian.adult": (0.7, 0.65, 1.75),
-    "human.pedestrian.child": (0.5, 0.5, 1.25),
-    "human.pedestrian.construction_worker": (0.7, 0.7, 1.75),
-    "movable_object.trafficcone": (0.4, 0.4, 0.85),
-    "movable_object.barrier": (0.5, 2.2, 1.0),
-}
-"""Length, width, height (m) by nuScenes category; vehicles and people vary by a few per cent."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +68,22 @@ class Stage:
     """Of the ego, besides those of its route."""
     red: tuple[str, float] | None = None
     """A signal that shows red from the start until this second."""
+    starts_standing: bool = False
+    """The ego begins at a red light or in a queue."""
     truth_rules: list[TruthRule] = field(default_factory=list)
     """What the event itself reads off the tracks; each is asked once, after the scene has run."""
 
     def ego(self) -> Actor:
         """The ego as an actor with its path and gates."""
         path = self.ego_path or lane_path(self.route, self.shifts, self.caps)
-        return make_ego(path, self.start_m, (*gates_of(self.town, self.route), *self.gates))
+        blinks = () if self.ego_path else (*blinks_of(self.route), *(b for s in self.shifts for b in blinks_for(s)))
+        ego = make_ego(path, self.start_m, (*gates_of(self.town, self.route), *self.gates), blinks)
+        ego.speed_mps = 0.0 if self.starts_standing else ego.speed_mps
+        return ego
 
     def add(self, category: str, **facts: object) -> Actor:
-        """Add an actor of a nuScenes category; its size varies a little, its name counts up."""
-        length, width, height = (float(v) for v in np.array(SIZES[category]) * self.rng.uniform(0.95, 1.05, 3))
-        size = (length, min(width, SIZES[category][1]), height)
+        """Add an actor of a nuScenes category; its size is drawn, its name counts up."""
+        size = draw_size(category, self.rng)
         color = tuple(int(c) for c in self.rng.integers(25, 236, 3))
         name = f"{category.rsplit('.', 1)[-1]}{len(self.actors)}"
         actor = Actor(name, category, size, color=color, **facts)  # type: ignore[arg-type]
@@ -187,17 +176,40 @@ def gates_of(town: Town, route: Route) -> tuple[Gate, ...]:
 
 def place_driver(stage: Stage, lane: Lane, along_m: float, category: str = "vehicle.car", **facts: object) -> Actor:
     """A vehicle that drives on from a place on a lane."""
-    route = extend(stage.town, [lane], stage.rng, along_m + DRIVE_M)
-    path = lane_path(route)
-    turns = [lane.turn for lane in route.lanes if lane.is_connector]
-    side = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
-    start = min(along_m, path.length)
-    gates = gates_of(stage.town, route)
-    speed = min(path.limit(start), _speed_for_gates(start + SIZES[category][0], gates))
+    course = _course(stage, lane, along_m)
+    start = min(along_m, course.path.length)
+    speed = min(course.path.limit(start), _speed_for_gates(start + SIZES[category][0], course.gates))
+    beside = [stage.town.left_of(lane), stage.town.right_of(lane)]
     return stage.add(
-        category, path=path, start_m=start, speed_mps=speed, gates=gates,
-        center_ahead_m=0.3 * SIZES[category][0], intention=side[turns[0]] if turns else "keep_lane", **facts,
+        category, path=course.path, start_m=start, speed_mps=speed, gates=course.gates, blinks=course.blinks,
+        center_ahead_m=0.3 * SIZES[category][0], intention=course.intention,
+        beside=tuple(_course(stage, other, along_m) for other in beside if other is not None),
+        beside_until_m=lane.curve.length - FREE_OF_CHANGES_M, **facts,
     )  # fmt: skip
+
+
+def _course(stage: Stage, lane: Lane, along_m: float) -> Course:
+    """Along a lane and on, wherever chance leads."""
+    route = extend(stage.town, [lane], stage.rng, along_m + DRIVE_M)
+    words = {"straight": "keep_lane", "left": "turn_left", "right": "turn_right"}
+    ways = ["u_turn" if stage.town.leads_back(lane) else words[lane.turn] for lane in route.lanes if lane.is_connector]
+    intention = ways[0] if ways else "keep_lane"
+    return Course(lane_path(route), gates_of(stage.town, route), blinks_of(route), intention)
+
+
+def blinks_of(route: Route) -> tuple[Blink, ...]:
+    """The turns of a route at junctions."""
+    return tuple(
+        (begin, begin + lane.curve.length, lane.turn)
+        for lane, begin in zip(route.lanes, route.begins(), strict=True)
+        if lane.turn in ("left", "right")
+    )
+
+
+def blinks_for(shift: Shift) -> tuple[Blink, Blink]:
+    """Out of the lane and back."""
+    out, back = ("left", "right") if shift.left_m > 0 else ("right", "left")
+    return (shift.begin_m, shift.full_m, out), (shift.back_m, shift.over_m, back)
 
 
 def _speed_for_gates(front_m: float, gates: tuple[Gate, ...]) -> float:
@@ -216,96 +228,6 @@ def is_free(stage: Stage, x_m: float, y_m: float, gap_m: float = 3.0) -> bool:
     return all(np.linalg.norm(here - place) > far for place, far in zip(places, reach, strict=True))
 
 
-def try_driver(stage: Stage, lane: Lane, along_m: float) -> None:
-    """Add a background vehicle of a random kind where there is room."""
-    x, y, _ = beside(lane.curve, along_m, 0.0)
-    category = str(
-        stage.rng.choice(
-            ["vehicle.car", "vehicle.truck", "vehicle.bus.rigid", "vehicle.motorcycle"], p=[0.72, 0.12, 0.06, 0.1]
-        )
-    )
-    if is_free(stage, x, y, 6.0):
-        place_driver(stage, lane, along_m, category)
-
-
-def add_oncoming(stage: Stage, num: int) -> None:
-    """Vehicles on the other side of the roads of the route."""
-    ways = [other for lane in stage.route.lanes[:5] for other in stage.town.opposite(lane)]
-    for _ in range(num if ways else 0):
-        lane = ways[int(stage.rng.integers(len(ways)))]
-        try_driver(stage, lane, float(stage.rng.uniform(3.0, max(lane.curve.length - 12.0, 4.0))))
-
-
-def add_neighbours(stage: Stage, num: int) -> None:
-    """Vehicles on the other lane in the ego's direction, where there is one."""
-    for lane in (stage.route.lanes[0], *stage.route.lanes[2:3]):
-        others = [
-            other
-            for other in stage.town.lanes.values()
-            if other.road == lane.road != "" and other.is_forward == lane.is_forward and other.name != lane.name
-        ]
-        for other in others[:num]:
-            try_driver(stage, other, float(stage.rng.uniform(5.0, max(other.curve.length - 15.0, 6.0))))
-
-
-def add_cross_traffic(stage: Stage, num: int) -> None:
-    """Vehicles on their way to the first junctions of the route."""
-    junctions = [lane.junction for lane in stage.route.lanes if lane.is_connector][:2]
-    own = {lane.name for lane in stage.route.lanes}
-    ways = sorted(
-        {
-            before.name
-            for before in stage.town.lanes.values()
-            if before.name not in own and any(stage.town.lanes[n].junction in junctions for n in before.successors)
-        }
-    )
-    for _ in range(num if ways else 0):
-        lane = stage.town.lanes[ways[int(stage.rng.integers(len(ways)))]]
-        try_driver(stage, lane, max(4.0, lane.curve.length - float(stage.rng.uniform(18.0, 70.0))))
-
-
-def add_parked(stage: Stage, density: float) -> None:
-    """Cars on the parking strips of the route's roads and on the lots near them; ``density`` is a share of places."""
-    names = list(dict.fromkeys(lane.road for lane in stage.route.lanes[:5] if lane.road))
-    for name in names:
-        road = stage.town.roads[name]
-        if road.road_class.parking_m > 0:
-            for side in (-1.0, 1.0):
-                _park_row(stage, road, side, density)
-    for lot in stage.town.carparks:
-        _park_lot(stage, lot)
-
-
-def _park_row(stage: Stage, road: Road, side: float, density: float) -> None:
-    rng, kind = stage.rng, road.road_class
-    left = side * (kind.lanes_half_m + kind.parking_m / 2)
-    first = stage.town.roads[stage.route.lanes[0].road] if stage.route.lanes[0].road else None
-    crossings = [crossing.along_m for crossing in stage.town.crossings if crossing.road == road.name]
-    along = 11.0 + float(rng.uniform(0.0, 4.0))
-    while along < road.curve.length - 11.0:
-        own = along if stage.route.lanes[0].is_forward else road.curve.length - along
-        clear = road == first and any(begin <= own <= end for begin, end in stage.keep_clear)
-        if rng.random() < density and not clear and all(abs(along - place) > 5.5 for place in crossings):
-            x, y, yaw = beside(road.curve, along, left)
-            heading = yaw if side < 0 or kind.num_backward == 0 else yaw + np.pi
-            category = str(rng.choice(["vehicle.car", "vehicle.motorcycle", "vehicle.bicycle"], p=[0.86, 0.07, 0.07]))
-            stage.add(category, pose=(x, y, float(heading)), intention="parked")
-        along += float(rng.uniform(6.0, 8.5))
-
-
-def _park_lot(stage: Stage, lot: np.ndarray) -> None:
-    shape = Polygon(lot)
-    x, y = shape.centroid.coords[0]
-    if np.hypot(*(np.array([x, y]) - stage.base_pose(stage.start_m)[:2])) > 150:
-        return
-    length = lot[0] - lot[1]
-    yaw = float(np.arctan2(length[1], length[0]))
-    for slot in range(-3, 4):
-        if stage.rng.random() < 0.6:
-            place = np.array([x, y]) + 3.2 * slot * np.array([np.cos(yaw), np.sin(yaw)])
-            stage.add("vehicle.car", pose=(float(place[0]), float(place[1]), yaw + np.pi / 2), intention="parked")
-
-
 def walk_path(points: np.ndarray) -> DrivePath:
     """A way on foot through points (N, 2)."""
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -317,30 +239,16 @@ def walk_path(points: np.ndarray) -> DrivePath:
     return with_limits(grid, np.column_stack([xy, yaw]), np.full(len(grid), 3.0), np.ones(len(grid)))
 
 
-def add_walkers(stage: Stage, num: int) -> None:
-    """People on the walkways of the route's roads."""
-    names = list(dict.fromkeys(lane.road for lane in stage.route.lanes[:3] if lane.road))
-    for _ in range(num):
-        road = stage.town.roads[names[int(stage.rng.integers(len(names)))]]
-        side = float(stage.rng.choice([-1.0, 1.0]))
-        line = road.curve.offset(side * (road.road_class.half_width_m + float(stage.rng.uniform(0.9, 1.9))))
-        line = line if stage.rng.random() < 0.5 else line.reversed()
-        path = walk_path(line.poses(np.arange(0.0, line.length, 1.0))[:, :2])
-        category = str(stage.rng.choice(["human.pedestrian.adult", "human.pedestrian.child"], p=[0.85, 0.15]))
-        start = float(stage.rng.uniform(0.0, max(path.length - 25.0, 1.0)))
-        stage.add(
-            category, path=path, start_m=start, speed_mps=float(stage.rng.uniform(0.9, 1.5)), is_walker=True,
-            intention="keep_walkway",
-        )  # fmt: skip
-
-
 def drop_overlapping_starts(stage: Stage) -> None:
     """Take out background actors that would begin inside another one or the ego."""
-    kept: list[Actor] = [stage.ego()]
+    kept, boxes = list[Actor](), _start_box(stage.ego())[None]
     for actor in sorted(stage.actors, key=lambda a: a.role != "event"):
         box = _start_box(actor)
-        if actor.role == "event" or not any(boxes_overlap(box, _start_box(other)) for other in kept):
+        reach = (boxes[:, 3:].sum(1) + box[3:].sum()) / 2
+        near = boxes[np.hypot(*(boxes[:, :2] - box[:2]).T) < reach]
+        if actor.role == "event" or not (len(near) and boxes_overlap(box, near).any()):
             kept.append(actor)
+            boxes = np.vstack([boxes, box])
     names = {actor.name for actor in kept}
     stage.actors = [actor for actor in stage.actors if actor.name in names]
 

@@ -38,6 +38,8 @@ SITES = (
     TownSite("queens-close", "singapore-queenstown", "train", 1600.0, 1800.0, "street"),
     TownSite("fort-point", "boston-seaport", "val", 2200.0, 1000.0, "street"),
     TownSite("holland", "singapore-hollandvillage", "val", 1400.0, 1400.0, "avenue"),
+    TownSite("leather", "boston-seaport", "test", 1400.0, 1000.0, "avenue"),
+    TownSite("commonwealth", "singapore-queenstown", "test", 2450.0, 2800.0, "street"),
 )
 CANVAS_EDGES = {
     "boston-seaport": (2979.5, 2118.1),

@@ -38,10 +38,30 @@ def find_intervals(stage: Stage, actors: list[Actor], tracks: Tracks, light: str
     found += _marked(stage, tracks) + _on_route(stage, tracks) + _stops(tracks)
     found += _followed(actors, tracks) + _crossed(actors, tracks)
     found += [row for rule in stage.truth_rules for row in rule(stage, actors, tracks)]
-    for actor in actors[1:]:
-        if actor.intention and actor.intention != "static":
-            found.append(Interval("intention", _mirrored(stage, actor.intention), 0.0, last, actor.name))
+    found += _intentions(stage, actors, tracks)
     return sorted(found, key=lambda row: (row.kind, row.begin_s, row.value, row.actor or ""))
+
+
+def _intentions(stage: Stage, actors: list[Actor], tracks: Tracks) -> list[Interval]:
+    """What everybody is up to: the whole scene long, or until a change of lanes, during it, and after it."""
+    last, found = float(tracks.times_s[-1]), []
+    changes = {change.index: change for change in tracks.changes}
+    for index, actor in enumerate(actors):
+        spans = [(actor.intention, 0.0, last)]
+        if index in changes:
+            change = changes[index]
+            is_over = tracks.along_m[:, index] >= change.until_m
+            end = float(tracks.times_s[is_over.argmax()]) if is_over.any() else last
+            during = f"change_lane_{change.side}"
+            spans = [
+                (actor.intention, 0.0, change.begin_s),
+                (during, change.begin_s, end),
+                (change.intention, end, last),
+            ]
+        for value, begin, end in spans:
+            if index and value and value != "static" and end > begin:
+                found.append(Interval("intention", _mirrored(stage, value), begin, end, actor.name))
+    return found
 
 
 def _between(tracks: Tracks, begin_m: float, end_m: float) -> tuple[float, float] | None:
@@ -59,8 +79,10 @@ def _marked(stage: Stage, tracks: Tracks) -> list[Interval]:
 
 
 def _mirrored(stage: Stage, value: str) -> str:
-    swap = {"turn_left": "turn_right", "turn_right": "turn_left"}
-    return swap.get(value, value) if stage.town.placement.is_mirrored else value
+    if not stage.town.placement.is_mirrored or not value.endswith(("_left", "_right")):
+        return value
+    kind, _, side = value.rpartition("_")
+    return f"{kind}_{'right' if side == 'left' else 'left'}"
 
 
 def _lamps(stage: Stage, actors: list[Actor], tracks: Tracks) -> list[Interval]:
@@ -97,7 +119,9 @@ def _on_route(stage: Stage, tracks: Tracks) -> list[Interval]:
     found = []
     for lane, begin in zip(stage.route.lanes, stage.route.begins(), strict=True):
         places = []
-        if lane.turn in ("left", "right"):
+        if stage.town.leads_back(lane):
+            places.append(("u_turn", 0.0, lane.curve.length))
+        elif lane.turn in ("left", "right"):
             places.append((_mirrored(stage, f"turn_{lane.turn}"), 0.0, lane.curve.length))
         elif not lane.is_connector:
             bent = np.abs(lane.curve.curvatures) > 1 / CURVE_RADIUS_M
@@ -111,13 +135,17 @@ def _on_route(stage: Stage, tracks: Tracks) -> list[Interval]:
 
 
 def _stops(tracks: Tracks) -> list[Interval]:
-    """From half a second before driving on after a full stop of at least a second, for three and a half seconds."""
+    """From half a second before driving on after a full stop of at least a second, for three and a half seconds.
+
+    A halt to change gear is no stop.
+    """
     found = []
     speed = np.abs(tracks.speeds[:, 0])
     step = float(tracks.times_s[1] - tracks.times_s[0])
     for first, last in runs(speed < STOP_MPS):
         later = speed[last + 1 :]
-        if (last - first) * step >= 1.0 and len(later) and later.max() > 1.0:
+        turns_back = first > 0 and len(later) > 0 and tracks.speeds[first - 1, 0] * tracks.speeds[last + 1, 0] < 0
+        if (last - first) * step >= 1.0 and len(later) and later.max() > 1.0 and not turns_back:
             end = min(tracks.times_s[last] + 3.0, tracks.times_s[-1])
             found.append(Interval("event", "resume_from_stop", float(max(tracks.times_s[last] - 0.5, 0.0)), float(end)))
     return found

@@ -7,22 +7,31 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dima_pipeline.world.crowds import add_crowd
 from dima_pipeline.world.roads import Lane, Road, Town
 from dima_pipeline.world.staging import (
     Rng,
     Route,
     Stage,
-    add_cross_traffic,
-    add_neighbours,
-    add_oncoming,
-    add_parked,
-    add_walkers,
     find_route,
     is_straight,
     walk_path,
 )
+from dima_pipeline.world.traffic import (
+    add_ahead,
+    add_cross_traffic,
+    add_cyclists,
+    add_neighbours,
+    add_oncoming,
+    add_parked,
+    begin_waiting,
+    meet_red_light,
+    waits_somewhere,
+)
 
 Accepts = Callable[[Lane, Road], bool]
+TURNS_WAITING = 0.7
+"""Share of turns before which the ego stands when the scene begins."""
 
 
 def start_stage(
@@ -51,24 +60,48 @@ def on(*classes: str, straight: bool = False, min_m: float = 40.0) -> Accepts:
     return accepts
 
 
-def with_traffic(stage: Stage, oncoming: int = 3, cross: int = 2, neighbours: int = 1) -> Stage:
-    """The stage with parked cars, other drivers and people on the walkways."""
-    add_parked(stage, float(stage.rng.uniform(0.3, 0.6)))
-    add_oncoming(stage, oncoming)
-    add_cross_traffic(stage, cross)
+def with_traffic(
+    stage: Stage, oncoming: int | None = None, cross: int | None = None, neighbours: int = 3, red: float = 0.9
+) -> Stage:
+    """The stage with parked cars, other drivers and people on the walkways.
+
+    Events that need a clear road say how many come. ``red``: the chance that the ego meets a red light ahead.
+    """
+    rng = stage.rng
+    if stage.red is None and not stage.starts_standing and rng.random() < red:
+        meet_red_light(stage)
+    add_parked(stage, float(rng.uniform(0.35, 0.95)))
+    add_oncoming(stage, int(rng.integers(4, 8)) if oncoming is None else oncoming)
+    add_cross_traffic(stage, int(rng.integers(3, 6)) if cross is None else cross)
     add_neighbours(stage, neighbours)
-    add_walkers(stage, int(stage.rng.integers(3, 8)))
+    add_cyclists(stage, int(rng.integers(0, 3)))
+    add_crowd(stage, float(np.clip(rng.lognormal(0.0, 0.6), 0.3, 2.2)))
     return stage
+
+
+def find_to_wait(town: Town, rng: Rng, accepts: Accepts, turn: str | None = None) -> tuple[Route, Lane] | None:
+    """A route whose first lane ends at a traffic light, or at a stop sign where no light is; none without either."""
+    lit = find_route(town, rng, lambda lane, road: accepts(lane, road) and town.signal_of(lane) is not None, turn)
+    return lit or find_route(town, rng, lambda lane, road: accepts(lane, road) and waits_somewhere(town, lane), turn)
 
 
 def turn(town: Town, rng: Rng, direction: str) -> Stage | None:
     """Turn at the first junction; ``direction`` is that of the road, so mirrored towns swap before they ask."""
     mirrored = {"left": "right", "right": "left"}[direction] if town.placement.is_mirrored else direction
-    found = find_route(town, rng, on("street", "avenue", "oneway"), mirrored)
+    accepts = on("street", "avenue", "oneway")
+    if rng.random() < TURNS_WAITING:
+        stage = start_stage(town, rng, find_to_wait(town, rng, accepts, mirrored))
+        if stage is not None:
+            begin_waiting(stage, (2.0, 6.5))
+            return with_traffic(stage)
+    found = find_route(town, rng, accepts, mirrored)
     if found is None:
         return None
     stage = start_stage(town, rng, found, before_end_m=12.0 + 3.0 * found[1].speed_mps)
-    return stage and with_traffic(stage)
+    assert stage is not None
+    meet_red_light(stage, (1.0, 4.0))
+    add_ahead(stage, 0)
+    return with_traffic(stage, red=0.0)
 
 
 def ends_at_roundabout(town: Town, lane: Lane) -> bool:

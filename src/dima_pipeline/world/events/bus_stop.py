@@ -28,7 +28,8 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     lane = stage.route.lanes[0]
     bus = stage.add("vehicle.bus.rigid", role="event", intention="bus_stop", gates=gates_of(town, stage.route))
     strip = town.roads[lane.road].road_class.parking_m
-    aside = -(lane.width_m / 2 + strip - bus.size[1] / 2 - 0.1)
+    # Not all the way into the strip: whoever comes from behind has to wait.
+    aside = -min(lane.width_m / 2 + strip - bus.size[1] / 2 - 0.1, bus.size[1] / 2 + 0.8)
     start, speed = stage.start_m + float(rng.uniform(15.0, 18.0)), 0.8 * lane.speed_mps
     # A steady speed for a second and a half, then a ramp down to nothing within four.
     halt_s, stand_s = 5.5, float(rng.uniform(2.5, 3.5))

@@ -5,12 +5,14 @@ Truth: from where it is 40 m behind the ego until it is 15 m ahead.
 
 from functools import partial
 
+from dima_pipeline.world.crowds import add_crowd
 from dima_pipeline.world.events._facts import beside_route, first_true, lasting, place_of
 from dima_pipeline.world.events._shared import ends_at_roundabout, start_stage
 from dima_pipeline.world.paths import Shift, forward_path, sample_curves
 from dima_pipeline.world.roads import Lane, Road, Town
 from dima_pipeline.world.simulation import Actor, Tracks
-from dima_pipeline.world.staging import Rng, Stage, add_oncoming, add_parked, add_walkers, find_route, is_straight
+from dima_pipeline.world.staging import Rng, Stage, find_route, is_straight
+from dima_pipeline.world.traffic import add_oncoming, add_parked
 from dima_pipeline.world.truth import Interval
 
 LEAD_M = 46.0
@@ -54,7 +56,7 @@ def _pull_over(stage: Stage, lane: Lane) -> tuple[float, float]:
 def _sparse_traffic(stage: Stage) -> Stage:
     """Others keep off the road that the siren clears."""
     add_parked(stage, float(stage.rng.uniform(0.3, 0.6)))
-    add_walkers(stage, int(stage.rng.integers(3, 8)))
+    add_crowd(stage)
     if stage.town.roads[stage.route.lanes[0].road].road_class.num_forward > 1:
         add_oncoming(stage, 2)
     return stage

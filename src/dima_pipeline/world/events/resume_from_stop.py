@@ -7,7 +7,7 @@ from dima_pipeline.world.events._shared import start_stage, with_traffic
 from dima_pipeline.world.roads import Town
 from dima_pipeline.world.staging import Rng, Stage, find_route
 
-RED_S = (8.0, 9.0)
+RED_S = (8.0, 11.5)
 
 
 def plant(town: Town, rng: Rng) -> Stage | None:
@@ -21,4 +21,4 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     signal = town.signal_of(lane)
     if stage is not None and signal is not None:
         stage.red = (signal.name, float(rng.uniform(*RED_S)))
-    return stage and with_traffic(stage, cross=3)
+    return stage and with_traffic(stage, cross=4)

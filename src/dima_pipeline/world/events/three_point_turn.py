@@ -3,11 +3,13 @@
 Truth: from 1 m before the wheel is first turned until 1 m after the last of the three parts.
 """
 
+from dima_pipeline.world.crowds import add_crowd
 from dima_pipeline.world.curves import Curve
 from dima_pipeline.world.events._shared import stage_on
 from dima_pipeline.world.paths import three_point_path
 from dima_pipeline.world.roads import Town
-from dima_pipeline.world.staging import Rng, Route, Stage, add_parked, add_walkers
+from dima_pipeline.world.staging import Rng, Route, Stage
+from dima_pipeline.world.traffic import add_parked
 
 
 def plant(town: Town, rng: Rng) -> Stage | None:
@@ -19,7 +21,7 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     (back,) = town.opposite(lane)
     # Late on the road, so that the way back is long enough for the rest of the scene.
     stage.start_m = 0.55 * lane.curve.length
-    turn_at = stage.start_m + float(rng.uniform(5.0, 8.0))
+    turn_at = stage.start_m + float(rng.uniform(1.5, 3.0))
     path, begin, end = three_point_path(lane.curve, back.curve, turn_at, lane.speed_mps)
     stage.ego_path = path
     stage.route = Route((lane,))
@@ -28,5 +30,5 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     stage.must_reach_m = end + 1.0
     stage.keep_clear.append((turn_at - 20.0, turn_at + 25.0))
     add_parked(stage, 0.5)
-    add_walkers(stage, 4)
+    add_crowd(stage)
     return stage

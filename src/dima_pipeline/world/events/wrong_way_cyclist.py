@@ -38,6 +38,7 @@ def plant(town: Town, rng: Rng) -> Stage | None:
     )  # fmt: skip
     stage.shifts.append(Shift(stage.start_m + 1.0, stage.start_m + 15.0, meets + 10.0, meets + 24.0, 0.55))
     stage.caps.append((meets - 16.0, meets + 8.0, 4.5))
+    stage.keep_clear.append((stage.start_m, from_m + 6.0))
     stage.truth_rules.append(partial(_truth, rider=rider.name))
     return with_traffic(stage, oncoming=2, cross=1, neighbours=0)
 
