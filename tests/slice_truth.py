@@ -18,15 +18,9 @@ TICKS = 10
 HZ = 20
 EGO_FRONT_M, EGO_REAR_M, EGO_HALF_M = 3.485713, 0.598287, 0.925
 """From the rear axle to the bumpers, and half the width."""
-VEHICLES = (
-    "vehicle.car",
-    "vehicle.truck",
-    "vehicle.bus",
-    "vehicle.trailer",
-    "vehicle.construction",
-    "vehicle.emergency",
-)
-CYCLES = ("vehicle.bicycle", "vehicle.motorcycle")
+VEHICLES = tuple(f"vehicle.{kind}" for kind in ("car", "truck", "bus", "trailer", "construction", "emergency"))
+Truth = np.ndarray | tuple[np.ndarray, np.ndarray]
+"""Bool by keyframe: what is true, or what is so surely and what possibly, with what is in between left unjudged."""
 
 
 @dataclass(frozen=True)
@@ -237,11 +231,11 @@ def dense_of_ten(play: Play, tick: int) -> bool:
 
 def roll_out(play: Play, tick: int, seconds: np.ndarray) -> np.ndarray:
     """(N, 3) of the rear axle if speed and turn rate stay as they are."""
-    x, y, yaw = play.ego[tick]
+    yaw = play.ego[tick, 2]
     steps = np.diff(seconds, prepend=0.0)
     turned = yaw + play.yaw_rate[tick] * (seconds - steps / 2)
     moved = play.speed[tick] * steps[:, None] * np.stack([np.cos(turned), np.sin(turned)], -1)
-    places = np.cumsum(moved, axis=0) + (x, y)
+    places = np.cumsum(moved, axis=0) + play.ego[tick, :2]
     return np.column_stack([places, yaw + play.yaw_rate[tick] * seconds])
 
 

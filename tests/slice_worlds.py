@@ -1,7 +1,7 @@
 """Slices judged on generated scenes without pictures: what they say of the tables against what the simulator knows.
 
-Counted are keyframes and events: a member is right if a true keyframe lies within one keyframe of
-it, a true keyframe is found if a member does, and so is an event (consecutive keyframes) if any of its keyframes is.
+Counted are keyframes and events: a member is right if a true keyframe lies within one keyframe of it, a true
+keyframe is found if a member does, and so is an event (consecutive keyframes) if any of its keyframes is.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+import slice_truth as true
 from dima_pipeline.curation.splits import synthetic_scene_names
 from dima_pipeline.datasets import DATASETS, SceneTables
 from dima_pipeline.slices import SLICES
 from dima_pipeline.world.config import WorldConfig
 from dima_pipeline.world.generate import play_scene, scene_jobs, write_root
-import slice_truth as true
 from slice_truth import Play, Truth, play_of, spells
 
 NUM_KEYFRAMES = 32
@@ -83,7 +83,7 @@ def world(folder: Path, split: str, seed: int, num_scenes: int) -> World:
     """The first scenes of a split, in the towns that no scene of another split shows; written into ``folder``."""
     num = {f"num_{name}_scenes": num_scenes if name == split else 0 for name in ("train", "val")}
     config = WorldConfig(seed=seed, num_keyframes=NUM_KEYFRAMES, image_width=48, image_height=27, **num)
-    jobs = scene_jobs(config, *synthetic_scene_names())
+    jobs = scene_jobs(config, synthetic_scene_names())
     write_root(config, folder, jobs, with_images=False)
     dataset = DATASETS.build(DATASETS.parse({"name": "nuscenes", "version": config.version}), dataroot=folder)
     parts = [dataset.tables(job.name) for job in jobs]

@@ -200,6 +200,6 @@ def test_rates_count_by_writer_and_claim_and_quote_the_first_failure_without_con
     rates = grounding_rates(checked)
     assert rates[["source", "claim"]].to_numpy().tolist() == [["llm:x", "count"], ["llm:x", "none"], ["rules", "count"]]
     assert rates[["num_passed", "num_failed", "num_unchecked"]].to_numpy().tolist() == [[0, 2, 0], [0, 0, 1], [1, 0, 0]]
-    example = rates["example"][0]
+    example = rates["first_failure"][0]
     assert "How many?" in example and "tables hold 4" in example and len(example) <= 300 and example.isprintable()
     assert grounding_rates(checked.iloc[:0]).empty

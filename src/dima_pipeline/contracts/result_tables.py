@@ -85,7 +85,7 @@ class GroundingRates(Table):
     num_passed: Series[int] = pa.Field(ge=0)
     num_failed: Series[int] = pa.Field(ge=0)
     num_unchecked: Series[int] = pa.Field(ge=0)
-    example: Series[str] = pa.Field(nullable=True)
+    first_failure: Series[str] = pa.Field(nullable=True)
     """A question, its answer and why it failed; null where nothing failed."""
 
 

@@ -16,7 +16,7 @@ def grounding_rows(facts: ReportFacts) -> list[dict[str, Any]]:
             "claim": row["claim"],
             "source": row["source"],
             **{name: f"{row[f'num_{name}']:,}" for name in ("passed", "failed", "unchecked")},
-            "example": row["example"] if isinstance(row["example"], str) else "",
+            "example": row["first_failure"] if isinstance(row["first_failure"], str) else "",
         }
         for _, row in table.iterrows()
     ]

@@ -19,7 +19,7 @@ def grounding_rates(checked: pd.DataFrame) -> pd.DataFrame:
         counts = {f"num_{check}": int((group["check"] == check).sum()) for check in ("passed", "failed", "unchecked")}
         failed = group[group["check"] == "failed"]
         example = None if failed.empty else _quoted(failed.iloc[0])
-        rows.append({"source": source, "claim": claim, **counts, "example": example})
+        rows.append({"source": source, "claim": claim, **counts, "first_failure": example})
     return GroundingRates.validate(pd.DataFrame(rows, columns=list(GroundingRates.to_schema().columns)))
 
 
