@@ -39,7 +39,7 @@ def generated_scenes(num_scenes: int, seed: int) -> Iterator[TruthfulScene]:
     config = WorldConfig(num_scenes=num_scenes, seed=seed, image_width=48, image_height=27)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "root"
-        write_root(config, root, scene_jobs(config, *synthetic_scene_names()), with_images=False)
+        write_root(config, root, scene_jobs(config, synthetic_scene_names()), with_images=False)
         yield from recorded_scenes(root, config.version)
 
 

@@ -18,7 +18,7 @@ from dima_pipeline.world.generate import scene_jobs, write_root
 def make_world(directory: Path, num_scenes: int, seed: int = 0) -> NuScenesDataset:
     """Play a world into an empty directory; the pictures are black."""
     config = WorldConfig(seed=seed, num_scenes=num_scenes, image_width=16, image_height=9)
-    write_root(config, directory, scene_jobs(config, *synthetic_scene_names()), with_images=False)
+    write_root(config, directory, scene_jobs(config, synthetic_scene_names()), with_images=False)
     return NuScenesDataset(Config(version=config.version), dataroot=directory)
 
 

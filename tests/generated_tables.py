@@ -22,8 +22,8 @@ def generated_tables(folder: Path, num_train: int = 3, num_val: int = 3, num_key
         image_width=48,
         image_height=27,
     )
-    names = [[name for name in getattr(splits, split) if name > "scene-0320"] for split in ("train", "val")]
-    write_root(config, folder, scene_jobs(config, *names), with_images=False)
+    names = {split: [name for name in getattr(splits, split) if name > "scene-0320"] for split in ("train", "val")}
+    write_root(config, folder, scene_jobs(config, names), with_images=False)
     dataset = DATASETS.build(DATASETS.parse({"name": "nuscenes", "version": config.version}), dataroot=folder)
     parts = [dataset.tables(name) for name in dataset.scene_names()]
     tables = {
