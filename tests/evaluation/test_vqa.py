@@ -70,6 +70,8 @@ def make_world(tmp_path: Path) -> tuple[SceneTables, SceneReader, pd.DataFrame]:
                     **text,
                     "source": "rules",
                     "check": "passed",
+                    "pair_id": f"{len(rows):016x}",
+                    "reason": None,
                 }
             )
     return tables, reader, contracts.VqaPairs.validate(pd.DataFrame(rows))
