@@ -12,6 +12,7 @@ from dima_pipeline.cli.dvc import dvc_command
 from dima_pipeline.cli.errors import clear_errors, kedro_errors
 from dima_pipeline.cli.estimate import estimate_command
 from dima_pipeline.cli.gallery import gallery_command
+from dima_pipeline.cli.import_weights import import_weights_command
 from dima_pipeline.cli.score import score_command
 
 
@@ -55,4 +56,5 @@ main.add_command(doctor_command)
 main.add_command(dvc_command)
 main.add_command(estimate_command)
 main.add_command(gallery_command)
+main.add_command(import_weights_command)
 main.add_command(score_command)
