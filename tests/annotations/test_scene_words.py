@@ -1,4 +1,4 @@
-"""Directions, counts, bands and lists in words."""
+"""Directions, numbers with units and lists in words."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dima_pipeline.contracts.frames import AGENT_CATEGORIES
-from dima_pipeline.contracts.scene_words import DIRECTIONS, count_word, directions, distance_band, kinds
+from dima_pipeline.contracts.scene_words import (
+    DIRECTIONS,
+    counted,
+    directions,
+    kilometres_per_hour,
+    kinds,
+    listed,
+    metres,
+    metres_per_second,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,16 +38,27 @@ def test_mirroring_a_point_swaps_left_and_right(bearing_deg, distance):
     assert ("left" in name) == ("right" in mirrored)
 
 
-def test_counts_beyond_two_are_several():
-    assert [count_word(number) for number in (0, 1, 2, 3, 9)] == ["None.", "One.", "Two.", "Several.", "Several."]
+@given(st.floats(0, 200))
+def test_numbers_carry_their_unit_and_are_off_by_no_more_than_half_their_last_digit(value):
+    for words, unit, scale, digit in (
+        (metres(value), "m", 1.0, 1.0),
+        (metres_per_second(value), "m/s", 1.0, 0.1),
+        (kilometres_per_hour(value), "km/h", 3.6, 1.0),
+    ):
+        number, said = words.split(" ")
+        assert said == unit
+        assert abs(float(number) - scale * value) <= digit / 2 + 1e-9
 
 
-@pytest.mark.parametrize(
-    ("distance", "band"),
-    [(9.9, "Less than 10 m."), (10.0, "10 to 20 m."), (29.9, "20 to 30 m."), (np.inf, "There is none within 30 m.")],
-)
-def test_distances_fall_into_bands(distance, band):
-    assert distance_band(distance) == band
+def test_counted_things_agree_with_their_number():
+    assert [counted(number, "bus") for number in (1, 2)] == ["1 bus", "2 buses"]
+    assert counted(3, "construction_vehicle", "parked") == "3 parked construction vehicles"
+
+
+def test_lists_are_sentences():
+    assert listed(["a car"], "none") == "A car."
+    assert listed(["a", "b", "c"], "none") == "A, b and c."
+    assert listed([], "none of them") == "None of them."
 
 
 def test_kinds_are_listed_once_in_a_fixed_order():

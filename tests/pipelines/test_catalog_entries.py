@@ -5,7 +5,8 @@ import pytest
 from kedro.io import DatasetError
 
 from dima_pipeline.cli.errors import message_of
-from dima_pipeline.pipelines.datasets import DirectoryDataset, JsonDataset, RecordedRoot, TableDataset
+from dima_pipeline.contracts.tables import WorldTruth
+from dima_pipeline.pipelines.datasets import DirectoryDataset, EmptyTable, JsonDataset, RecordedRoot, TableDataset
 from dima_pipeline.storage.manifest import write_manifest
 
 
@@ -41,6 +42,13 @@ def test_a_missing_and_a_foreign_table_are_named(table, tmp_path):
     pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "foreign.parquet")
     foreign = TableDataset(filepath=str(tmp_path / "foreign.parquet"), licence="x")
     assert "contract version None" in refused(foreign.load)
+
+
+def test_what_an_environment_cannot_have_is_an_empty_table_of_its_contract():
+    dataset = EmptyTable(contract="dima_pipeline.contracts.tables.WorldTruth")
+    found = WorldTruth.validate(dataset.load())
+    assert len(found) == 0 and list(found.columns) == list(WorldTruth.to_schema().columns)
+    assert "no table" in refused(lambda: dataset.save(found))
 
 
 def test_a_directory_is_published_only_when_finished(tmp_path):

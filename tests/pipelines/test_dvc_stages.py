@@ -103,6 +103,23 @@ def test_a_stage_depends_on_the_content_of_files_that_its_parameters_name():
     assert deps() == ["data/dough.txt", "src/heat.py", "curve.txt"]
 
 
+def test_files_are_found_in_lists_that_an_environment_may_replace():
+    parameters = dict(ENVIRONMENT.parameters)
+    parameters["conf/base/parameters_heat.yml"] = {"heat": {"cooks": [{"name": "a", "book_file": "a.txt"}, {"b": 1}]}}
+    found = stages(replace(ENVIRONMENT, parameters=parameters))
+    assert found["stages"]["heat"]["deps"][-1] == "a.txt"
+    parameters["conf/toy/parameters_heat.yml"] = {"heat": {"cooks": [{"name": "b", "book_file": "b.txt"}]}}
+    found = stages(replace(ENVIRONMENT, parameters=parameters))
+    deps = found["stages"]["heat"]["deps"]
+    assert "a.txt" not in deps and deps[-1] == "b.txt"
+
+
+def test_what_never_changes_is_not_said_to_be_untracked():
+    catalog = {**ENVIRONMENT.catalog, "oven": {"type": "Oven", "metadata": {"dvc": {"constant": True}}}}
+    assert "oven" in stages(ENVIRONMENT)["stages"]["heat"]["desc"]
+    assert "desc" not in stages(replace(ENVIRONMENT, catalog=catalog))["stages"]["heat"]
+
+
 def test_numbers_and_plots_stay_in_git_and_what_has_no_file_is_nobodys_out():
     taste = stages()["stages"]["taste"]
     assert taste["metrics"] == [{"metrics/verdict.json": {"cache": False}}]

@@ -5,15 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from dima_pipeline.contracts.frames import CAMERAS, COMMANDS, CONTRACT_VERSION
+from dima_pipeline.contracts.result_tables import GroundingRates
 from dima_pipeline.pipelines.datasets import JsonDataset, TableDataset
 from dima_pipeline.pipelines.report.pipeline import INPUTS
 from dima_pipeline.storage.manifest import verify, write_manifest
 from report_facts import make_facts
 
 PROJECT = Path(__file__).parents[2]
+RATES = GroundingRates.validate(
+    pd.DataFrame([("rules", "count", 9, 1, 0, "How many? Two.")], columns=list(GroundingRates.to_schema().columns))
+)
 HEAVY = {"torch", "ray", "evidently", "matplotlib", "transformers", "pandas", "jinja2", "PIL"}
 
 
@@ -30,7 +35,7 @@ def write_bundle(directory: Path) -> None:
 
 def write_inputs(data: Path, metrics: Path) -> None:
     """Everything that the node reads, where the catalog says."""
-    facts = make_facts()
+    facts = make_facts(grounding=RATES)
     catalog = yaml.safe_load((PROJECT / "conf/base/catalog.yml").read_text())
     folders = {"${globals:data_dir}": str(data), "${globals:metrics_dir}": str(metrics)}
 

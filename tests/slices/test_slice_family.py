@@ -7,6 +7,8 @@ import pytest
 from dima_pipeline.slices import SLICES
 from hand_scenes import Actor, HandScene, from_speeds, make_tables, straight
 
+WALK = -3.0 + 0.75 * np.arange(6)
+
 
 def town():
     """Scenes that hold one event of every slice, and an empty road."""
@@ -15,7 +17,7 @@ def town():
     back_and_forth = from_speeds([2, 2, 2, -1, -1, -1, 2, 2, 2, 2], [0.6] * 3 + [0.4] * 3 + [0.6] * 3 + [0])
     squeezing = straight(8, 8.0, start_x=14.0)
     squeezing[:, 1] = [3.5, 3.5, 3.5, 2.0, 0.5, 0, 0, 0]
-    return make_tables(
+    tables = make_tables(
         HandScene(name="empty", ego=straight(12, 6.0)),
         HandScene(name="bend", ego=from_speeds([5.0] * 12, 0.2)),
         HandScene(name="start", ego=from_speeds([0.0] * 6 + [1, 2, 3, 4, 5, 5, 5])),
@@ -29,6 +31,11 @@ def town():
         HandScene(name="dark", ego=straight(8, 6.0), description="Night, big street"),
         HandScene(name="wet", ego=straight(8, 6.0), description="Rain, turn left"),
         HandScene(name="walker", ego=straight(12, 5.0), actors={"walker": Actor("pedestrian", (18, 2, 0))}),
+        HandScene(
+            name="crossing",
+            ego=straight(6, 10.0),
+            actors={"late": Actor("pedestrian", np.stack([np.full(6, 24.0), WALK, np.full(6, np.pi / 2)], -1))},
+        ),
         HandScene(name="brake", ego=from_speeds([8.0] * 4 + [4.0] * 8)),
         HandScene(name="squeeze", ego=straight(8, 8.0), actors={"car": Actor("car", squeezing)}),
         HandScene(
@@ -37,6 +44,10 @@ def town():
             actors={f"p{at}": Actor("pedestrian", straight(8, 1.0, start_x=at - 8.0, y=12.0)) for at in range(16)},
         ),
     )
+    # Told to turn where it starts.
+    is_told = tables.samples.sample_token.str.startswith("start-00")
+    tables.samples["command_route"] = tables.samples.command_route.mask(is_told, "left")
+    return tables
 
 
 @pytest.fixture(scope="module")

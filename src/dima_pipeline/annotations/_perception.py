@@ -1,192 +1,218 @@
-"""Perception: what is there now. Every answer can be seen in the pictures or read from the boxes and the map."""
+"""Perception of what is around the ego: kinds, counts and statuses by direction, and what is nearest."""
 
-import re
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
 
-from dima_pipeline.annotations._view import Asked, View
+from dima_pipeline.annotations._asking import Asked
+from dima_pipeline.annotations._view import View, reach
 from dima_pipeline.contracts.frames import AGENT_CATEGORIES
 from dima_pipeline.contracts.scene_words import (
-    CONSTRUCTION,
+    AHEAD_M,
     DIRECTIONS,
+    SIDE_M,
     VEHICLES,
-    count_word,
-    distance_band,
+    counted,
     kinds,
+    listed,
+    metres,
     plural,
     singular,
     yes_no,
 )
 
-CROSSING_AHEAD_M = 25.0
-CROSSING_ASIDE_M = 6.0
-DIVIDER_ASIDE_M = 5.0
+NOUNS = {"vehicle": VEHICLES, **{category: (category,) for category in AGENT_CATEGORIES}}
+ASKED_STATUSES = ("moving", "parked", "stopped", "standing")
+NEAREST_MARGIN_M = 0.5
 
 
-def important_objects(view: View) -> Asked:
+def important_objects(view: View) -> Iterator[Asked]:
     """The root of DriveLM's question graph: the objects that the other questions speak of."""
-    names = [mention.words for mention in view.mentions[:3]]
-    text = " and ".join(part for part in (", ".join(names[:-1]), names[-1]) if part) if names else "none"
-    return Asked(
-        ("What are the important objects in the current scene?", "Which objects should the ego vehicle watch?"),
-        f"{text[0].upper()}{text[1:]}.",
-        tuple(mention.instance for mention in view.mentions[:3]),
+    first = view.mentions[:3]
+    is_there = (view.frame.is_visible | view.frame.is_doubtful) & (view.distance <= AHEAD_M)
+    if not first and is_there.any():
+        return
+    phrasings = (
+        "What are the important objects in the current scene?",
+        "Which objects should the ego vehicle watch?",
+        "What are the most important objects around the ego vehicle?",
+        "Which objects are important for the ego vehicle?",
     )
+    answer = listed([mention.words for mention in first], nothing="none")
+    yield Asked("important_objects", phrasings, answer, tuple(mention.instance for mention in first))
 
 
-def perception(view: View, rng: np.random.Generator) -> Iterator[Asked]:
-    """All perception questions of a keyframe but for the root."""
-    yield _time_of_day(view)
-    yield _weather(view)
-    yield from _counts_ahead(view)
-    yield _nearest_vehicle(view)
-    yield _nearest_pedestrian(view)
-    yield _crossing(view)
-    yield _construction(view)
-    yield from _kinds_by_direction(view, rng)
-    yield _moving_objects(view, rng)
-    yield _divider(view, "left" if rng.random() < 0.5 else "right")
-    yield from _mentioned(view)
+def surroundings(view: View, rng: np.random.Generator) -> Iterator[Asked]:
+    """All questions about what is around, but for the root."""
+    for direction in _some_directions(view, rng):
+        yield from _kinds(view, direction)
+        yield from _objects(view, direction)
+    for noun, side in _some_groups(view, rng):
+        yield from _count(view, noun, side)
+    for noun, side in _some_groups(view, rng):
+        yield from _nearest_distance(view, noun, side)
+    yield from _statuses(view, rng)
+    yield from _presence(view, rng)
+    yield from _nearest_direction(view, rng)
 
 
-def is_night(description: str) -> bool:
-    """Whether a scene description speaks of night."""
-    return re.search(r"\bnight\b", description, re.IGNORECASE) is not None
-
-
-def _time_of_day(view: View) -> Asked:
-    words = "night" if is_night(view.frame.description) else "day"
-    return Asked(("Is it day or night?", "What time of day is it?"), f"It is {words}.")
-
-
-def _weather(view: View) -> Asked:
-    text = view.frame.description.lower()
-    answer = "It is not raining."
-    if re.search(r"\bafter rain\b", text):
-        answer = "The road is wet after rain."
-    elif re.search(r"\brain(y|ing|s|fall)?\b", text):
-        answer = "It is raining."
-    return Asked(("Is it raining?", "What is the weather like?"), answer)
-
-
-def _counts_ahead(view: View) -> Iterator[Asked]:
-    for noun, categories in (("vehicles", VEHICLES), ("pedestrians", ("pedestrian",))):
-        rows = view.rows(categories, "front")
-        yield Asked(
-            (
-                f"How many {noun} are in front of the ego vehicle within 30 m?",
-                f"How many {noun} are there to the front within 30 m?",
-            ),
-            count_word(len([row for row in rows if view.distance[row] <= 30.0])),
-            view.tokens(rows),
-        )
-
-
-def _nearest_vehicle(view: View) -> Asked:
-    rows = view.rows(VEHICLES, "front")[:1]
-    return Asked(
-        ("How far is the nearest vehicle to the front?", "What is the distance to the nearest vehicle ahead?"),
-        distance_band(view.distance[rows[0]] if rows else np.inf),
-        view.tokens(rows),
-    )
-
-
-def _nearest_pedestrian(view: View) -> Asked:
-    rows = view.rows(("pedestrian",))[:1]
-    answer = f"To the {DIRECTIONS[view.direction[rows[0]]]}." if rows else "There is no pedestrian."
-    return Asked(
-        ("In which direction is the nearest pedestrian?", "Where is the nearest pedestrian?"), answer, view.tokens(rows)
-    )
-
-
-def _crossing(view: View) -> Asked:
-    points = view.frame.polylines["ped_crossing"].reshape(-1, 2)
-    ahead = (points[:, 0] > 0) & (points[:, 0] <= CROSSING_AHEAD_M) & (np.abs(points[:, 1]) <= CROSSING_ASIDE_M)
-    return Asked(
-        ("Is there a pedestrian crossing ahead?", "Is the ego vehicle driving towards a pedestrian crossing?"),
-        yes_no(bool(ahead.any())),
-    )
-
-
-def _construction(view: View) -> Asked:
-    rows = view.rows(CONSTRUCTION)
-    found = {view.frame.categories[row] for row in rows}
-    return Asked(
-        ("Which construction objects are near the ego vehicle?", "Which construction objects are in the scene?"),
-        kinds(found, nothing="None."),
-        view.tokens(rows),
-    )
-
-
-def _kinds_by_direction(view: View, rng: np.random.Generator) -> Iterator[Asked]:
-    # One direction where there is something and one of all six, lest most answers say "Nothing."
+def _some_directions(view: View, rng: np.random.Generator) -> list[str]:
+    """A direction where something is seen, if there is any, and one of all six."""
     filled = sorted({DIRECTIONS[view.direction[row]] for row in view.seen})
     first = [str(rng.choice(filled))] if filled else []
-    second = str(rng.choice([name for name in DIRECTIONS if name not in first]))
-    for direction in (*first, second):
-        rows = view.rows(AGENT_CATEGORIES, direction)
-        yield Asked(
-            (
-                f"What kinds of objects are to the {direction} of the ego vehicle?",
-                f"What can be seen to the {direction} of the ego vehicle?",
-            ),
-            kinds(view.frame.categories[row] for row in rows),
-            view.tokens(rows),
-        )
+    return [*first, str(rng.choice([name for name in DIRECTIONS if name not in first]))]
 
 
-def _moving_objects(view: View, rng: np.random.Generator) -> Asked:
-    # Every second question is about something that does move, if there is any: most answers would be "No." otherwise.
-    known = [row for row in view.rows(("car", "pedestrian")) if view.is_moving[row]]
-    category, direction = str(rng.choice(["car", "pedestrian"])), str(rng.choice(DIRECTIONS))
-    if known and rng.random() < 0.5:
-        row = int(rng.choice(known))
-        category, direction = view.frame.categories[row], DIRECTIONS[view.direction[row]]
-    rows = [row for row in view.rows((category,), direction) if view.is_moving[row]]
-    return Asked(
-        (
-            f"Are there moving {plural(category)} to the {direction} of the ego vehicle?",
-            f"Is there any moving {singular(category)} to the {direction}?",
-        ),
-        yes_no(bool(rows)),
-        view.tokens(rows),
+def _some_groups(view: View, rng: np.random.Generator) -> list[tuple[str, str | None]]:
+    """Two groups of things that are there, and one drawn blindly: a kind and a direction, or all around."""
+    groups: list[tuple[str, str | None]] = []
+    for _ in range(2 if len(view.seen) else 0):
+        row = int(rng.choice(view.seen))
+        category = view.frame.categories[row]
+        noun = "vehicle" if category in VEHICLES and rng.random() < 0.5 else category
+        groups.append((noun, DIRECTIONS[view.direction[row]] if rng.random() < 0.7 else None))
+    groups.append((str(rng.choice(("vehicle", "car", "pedestrian"))), str(rng.choice(DIRECTIONS))))
+    return list(dict.fromkeys(groups))
+
+
+def _place(direction: str | None) -> str:
+    """``to the back left of the ego vehicle within 15 m``."""
+    side = "around" if direction is None else f"to the {direction} of"
+    return f"{side} the ego vehicle within {metres(reach(direction))}"
+
+
+def _kinds(view: View, direction: str) -> Iterator[Asked]:
+    rows = view.rows(AGENT_CATEGORIES, direction, reach(direction))
+    found = {view.frame.categories[row] for row in rows}
+    if not all(view.is_sure((kind,), direction, reach(direction)) for kind in AGENT_CATEGORIES if kind not in found):
+        return
+    place = _place(direction)
+    phrasings = (
+        f"What kinds of objects are {place}?",
+        f"Which kinds of objects can be seen {place}?",
+        f"What can be seen {place}?",
+        f"What types of objects are there {place}?",
     )
+    yield Asked("kinds", phrasings, kinds(found), view.tokens(rows), 1.0 if rows else 0.15)
 
 
-def _divider(view: View, side: str) -> Asked:
-    points = view.frame.polylines["divider"].reshape(-1, 2) * (1.0, 1.0 if side == "left" else -1.0)
-    beside = (np.abs(points[:, 0]) <= DIVIDER_ASIDE_M) & (points[:, 1] > 0) & (points[:, 1] <= DIVIDER_ASIDE_M)
-    return Asked(
-        (
-            f"Is there a lane divider to the {side} of the ego vehicle?",
-            f"Does a lane divider run to the {side} of the ego vehicle?",
-        ),
-        yes_no(bool(beside.any())),
+def _objects(view: View, direction: str) -> Iterator[Asked]:
+    rows = view.rows(AGENT_CATEGORIES, direction, reach(direction))
+    if not view.is_sure(AGENT_CATEGORIES, direction, reach(direction)):
+        return
+    place = _place(direction)
+    number = Counter(view.frame.categories[row] for row in rows)
+    words = [counted(number[kind], kind) for kind in AGENT_CATEGORIES if number[kind]]
+    phrasings = (
+        f"What are the objects {place}?",
+        f"Which objects are {place}, and how many of each kind?",
+        f"List and count the objects {place}.",
+        f"What objects are there {place}, counted by kind?",
     )
+    yield Asked("objects", phrasings, listed(words, nothing="nothing"), view.tokens(rows), 1.0 if rows else 0.1)
 
 
-def _mentioned(view: View) -> Iterator[Asked]:
-    for mention in view.mentions[:2]:
-        category = view.frame.categories[mention.row]
-        if category not in ("traffic_cone", "barrier"):
-            yield Asked(
-                (f"What is the moving status of {mention.name.rstrip(',')}?", f"Is {mention.name} moving or not?"),
-                _status(view, mention.row),
-                (mention.instance,),
-            )
-        if mention.tag:
-            direction = DIRECTIONS[view.direction[mention.row]]
-            article = "an" if category[0] in "aeiou" else "a"
-            yield Asked(
-                (f"What object is {mention.tag}?", f"What is the visual description of {mention.tag}?"),
-                f"{article.capitalize()} {singular(category)} to the {direction}.",
-                (mention.instance,),
-            )
+def _count(view: View, noun: str, direction: str | None) -> Iterator[Asked]:
+    rows = view.rows(NOUNS[noun], direction, reach(direction))
+    if not view.is_sure(NOUNS[noun], direction, reach(direction)):
+        return
+    place, name = _place(direction), plural(noun)
+    phrasings = (
+        f"How many {name} are {place}?",
+        f"How many {name} are there {place}?",
+        f"What is the number of {name} {place}?",
+        f"Count the {name} {place}: how many are there?",
+    )
+    shares = (0.3, 0.4)
+    share = shares[len(rows)] if len(rows) < len(shares) else 1.0
+    yield Asked("count", phrasings, f"{len(rows)}.", view.tokens(rows), share)
 
 
-def _status(view: View, row: int) -> str:
-    if view.is_moving[row]:
-        return "Moving."
-    is_parked = (view.frame.attributes[row] or "").endswith("parked")
-    return "Parked." if is_parked else "Not moving."
+def _nearest_distance(view: View, noun: str, direction: str | None) -> Iterator[Asked]:
+    rows = view.rows(NOUNS[noun], direction, reach(direction))
+    limit = view.distance[rows[0]] if rows else reach(direction)
+    if not view.is_sure(NOUNS[noun], direction, limit):
+        return
+    side = "around" if direction is None else f"to the {direction} of"
+    phrasings = (
+        f"How far is the nearest {singular(noun)} {side} the ego vehicle?",
+        f"What is the distance to the nearest {singular(noun)} {side} the ego vehicle?",
+        f"How far away is the nearest {singular(noun)} {side} the ego vehicle?",
+        f"At what distance is the nearest {singular(noun)} {side} the ego vehicle?",
+    )
+    if rows:
+        yield Asked("nearest_distance", phrasings, f"{metres(limit)}.", view.tokens(rows[:1]))
+    else:
+        yield Asked("nearest_distance", phrasings, f"There is none within {metres(limit)}.", share=0.15)
+
+
+def _nearest_direction(view: View, rng: np.random.Generator) -> Iterator[Asked]:
+    nouns = {"pedestrian", "car"} | {view.frame.categories[row] for row in view.seen}
+    noun = str(rng.choice(sorted(nouns)))
+    rows = view.rows((noun,))
+    name = singular(noun)
+    phrasings = (
+        f"In which direction is the nearest {name}?",
+        f"Where is the nearest {name}?",
+        f"In what direction of the ego vehicle is the nearest {name}?",
+        f"On which side of the ego vehicle is the nearest {name}?",
+    )
+    if not rows and view.is_sure((noun,)):
+        yield Asked("nearest_direction", phrasings, f"There is no {name}.", share=0.2)
+    if rows:
+        near = view.distance[rows[0]]
+        is_unique = len(rows) < 2 or view.distance[rows[1]] - near > NEAREST_MARGIN_M
+        # Further away, one outside of the perception range might be nearer.
+        if is_unique and near <= SIDE_M and view.is_sure((noun,), reach_m=near + NEAREST_MARGIN_M):
+            answer = f"To the {DIRECTIONS[view.direction[rows[0]]]}."
+            yield Asked("nearest_direction", phrasings, answer, view.tokens(rows[:1]))
+
+
+def _statuses(view: View, rng: np.random.Generator) -> Iterator[Asked]:
+    """DriveLM's status of all objects of a kind in a direction."""
+    movable = [int(row) for row in view.seen if view.frame.categories[row] not in ("traffic_cone", "barrier")]
+    if not movable:
+        return
+    row = int(rng.choice(movable))
+    category, direction = view.frame.categories[row], DIRECTIONS[view.direction[row]]
+    rows = view.rows((category,), direction, reach(direction))
+    found = [view.status(one) for one in rows]
+    if not rows or None in found or not view.is_sure((category,), direction, reach(direction)):
+        return
+    number = Counter(found)
+    words = [counted(number[status], category, str(status)) for status in sorted(number, key=str)]
+    what = f"{plural(category)} {_place(direction)}"
+    phrasings = (
+        f"What is the status of the {what}?",
+        f"What are the {what} doing?",
+        f"In which status are the {what}, and how many of them?",
+        f"How many {what} move, and how many do not?",
+    )
+    share = 0.4 if words == [counted(1, category, "parked")] else 1.0
+    yield Asked("statuses", phrasings, listed(words, nothing=""), view.tokens(rows), share)
+
+
+def _presence(view: View, rng: np.random.Generator) -> Iterator[Asked]:
+    """Half of the questions are about something that is there, the others about a kind that is, drawn otherwise."""
+    known = [int(row) for row in view.seen if view.status(int(row)) in ASKED_STATUSES]
+    if not known:
+        return
+    row = int(rng.choice(known))
+    category, status = view.frame.categories[row], str(view.status(row))
+    direction = DIRECTIONS[view.direction[row]]
+    if rng.random() < 0.5:
+        direction = str(rng.choice([name for name in DIRECTIONS if name != direction]))
+    rows = view.rows((category,), direction, reach(direction))
+    found = [one for one in rows if view.status(one) == status]
+    is_unsure = any(view.status(one) in (None, "not moving") for one in rows)
+    if not found and (is_unsure or not view.is_sure((category,), direction, reach(direction))):
+        return
+    place = _place(direction)
+    phrasings = (
+        f"Are there {status} {plural(category)} {place}?",
+        f"Is there any {status} {singular(category)} {place}?",
+        f"Can {status} {plural(category)} be seen {place}?",
+        f"Is at least one {status} {singular(category)} {place}?",
+    )
+    yield Asked("presence", phrasings, yes_no(bool(found)), view.tokens(found))

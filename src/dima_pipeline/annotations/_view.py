@@ -10,29 +10,34 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dima_pipeline.annotations._truth import Truth
 from dima_pipeline.contracts.frames import CAMERAS, EGO_WIDTH_M
-from dima_pipeline.contracts.scene_words import AHEAD_M, DIRECTIONS, directions, singular
+from dima_pipeline.contracts.scene_words import (
+    AHEAD_M,
+    CREEPS_MPS,
+    DIRECTIONS,
+    IN_WAY_MARGIN_M,
+    MOVING_MPS,
+    REACH_M,
+    RUNS_MPS,
+    SIDE_M,
+    directions,
+    singular,
+)
 from dima_pipeline.geometry import distance_to_polyline, image_from_ego, project
 from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
 TAG_IMAGE_PX = (1600.0, 900.0)
-MOVING_MPS = 0.5
 UNIMPORTANT_M = 10.0
 """What an object off the ego's path, or behind, is set back by when objects are ranked by distance."""
-
-
-class Asked(NamedTuple):
-    """A question in several phrasings, its answer, and the instances it speaks of."""
-
-    phrasings: tuple[str, ...]
-    answer: str
-    objects: tuple[str, ...] = ()
-
-
-def is_asked(is_positive: bool, rng: np.random.Generator) -> bool:
-    """Whether to ask a question whose answer is mostly "No.": always if it is not, else one time in three."""
-    return bool(rng.random() < 1 / 3) or is_positive
+NEAREST_MARGIN_M = 0.5
+"""By so much the nearest must be nearer than the next to be called so."""
+STATUSES = {
+    **{"moving": "moving", "parked": "parked", "stopped": "stopped", "standing": "standing"},
+    "sitting_lying_down": "sitting or lying",
+}
+"""By the last word of an attribute."""
 
 
 class Mention(NamedTuple):
@@ -54,84 +59,126 @@ class View:
     """What questions about one keyframe need. V: objects that are seen."""
 
     frame: Keyframe
+    truth: Truth
+    has_map: dict[str, bool]
+    """Whether the map of the scene shows any line of a kind: a map without crossings says nothing about crossings."""
     seen: Int[Array, "V"]
     """Rows of the keyframe."""
     direction: Int[Array, "N"]
     distance: Float[Array, "N"]
     """Of the box centre to the origin of the ego frame, m."""
     is_moving: Bool[Array, "N"]
+    is_motion_known: Bool[Array, "N"]
     path: Float[Array, "P 2"]
     """From the ego along the driven path and straight on for 30 m; straight ahead where the path is not known."""
+    in_way: Bool[Array, "N"]
+    is_way_clear_cut: Bool[Array, "N"]
+    """Not within the margin of being in the way."""
     mentions: tuple[Mention, ...]
 
-    def rows(self, categories: tuple[str, ...], direction: str | None = None) -> list[int]:
+    def rows(self, categories: tuple[str, ...], direction: str | None = None, reach_m: float = np.inf) -> list[int]:
         """Rows of the seen objects of ``categories``, nearest first, in one direction or in all."""
-        found = [
-            int(row)
-            for row in self.seen
-            if self.frame.categories[row] in categories
-            and (direction is None or DIRECTIONS[self.direction[row]] == direction)
-        ]
-        return sorted(found, key=lambda row: self.distance[row])
+        return self._select(self.frame.is_visible, categories, direction, reach_m)
+
+    def is_sure(self, categories: tuple[str, ...], direction: str | None = None, reach_m: float = np.inf) -> bool:
+        """Whether nothing of the kind is there that is not counted as seen, but might be."""
+        return not self._select(self.frame.is_doubtful, categories, direction, reach_m)
 
     def tokens(self, rows: list[int]) -> tuple[str, ...]:
         """Instance tokens of rows."""
         return tuple(self.frame.instances[row] for row in rows)
 
+    def status(self, row: int) -> str | None:
+        """``moving``, ``parked``, ``stopped``, ``standing``, ``sitting or lying``, else ``not moving``; None where the
+        tables do not tell."""
+        if not self.is_motion_known[row]:
+            return None
+        named = STATUSES.get((self.frame.attributes[row] or "").rpartition(".")[2])
+        return named or ("moving" if self.is_moving[row] else "not moving")
 
-def make_view(frame: Keyframe, num_objects: int, is_tagged: bool) -> View:
+    def _select(self, mask: Array, categories: tuple[str, ...], direction: str | None, reach_m: float) -> list[int]:
+        found = [
+            int(row)
+            for row in np.flatnonzero(mask & (self.distance <= reach_m))
+            if self.frame.categories[row] in categories
+            and (direction is None or DIRECTIONS[self.direction[row]] == direction)
+        ]
+        return sorted(found, key=lambda row: self.distance[row])
+
+
+def reach(direction: str | None) -> float:
+    """How far what there is in a direction is known whole, m."""
+    return SIDE_M if direction is None else REACH_M[direction]
+
+
+def make_view(frame: Keyframe, num_objects: int, is_tagged: bool, truth: Truth, has_map: dict[str, bool]) -> View:
     """The view of a keyframe with up to ``num_objects`` mentions, the most important first."""
     path = frame.expected_path(AHEAD_M)
     distance = np.linalg.norm(frame.box[:, :2], axis=1)
     direction = directions(frame.box[:, :2])
     seen = np.flatnonzero(frame.is_visible)
-    ranked = _ranked(frame, seen, path, distance)
+    in_way = on_path(frame, path)
+    order = rank(frame, in_way)
+    ranked = sorted((int(row) for row in seen), key=lambda row: (order[row], frame.instances[row]))
     mentions = _mentions(frame, ranked, direction, distance, num_objects)
     tags = _tags(frame, [mention.row for mention in mentions]) if is_tagged else [""] * len(mentions)
+    is_moving, is_known = moving(frame)
     return View(
         frame=frame,
+        truth=truth,
+        has_map=has_map,
         seen=seen,
         direction=direction,
         distance=distance,
-        is_moving=moving(frame),
+        is_moving=is_moving,
+        is_motion_known=is_known,
         path=path,
+        in_way=in_way,
+        is_way_clear_cut=on_path(frame, path, IN_WAY_MARGIN_M) == on_path(frame, path, -IN_WAY_MARGIN_M),
         mentions=tuple(mention._replace(tag=tag) for mention, tag in zip(mentions, tags, strict=True)),
     )
 
 
-def on_path(frame: Keyframe, path: Float[Array, "P 2"]) -> Bool[Array, "N"]:
+def on_path(frame: Keyframe, path: Float[Array, "P 2"], margin_m: float = 0.0) -> Bool[Array, "N"]:
     """Which agents stand ahead and in the way of the ego, if it follows ``path``."""
-    reach = (EGO_WIDTH_M + frame.box[:, 4]) / 2
-    return (frame.box[:, 0] > 0) & (distance_to_polyline(frame.box[:, :2], path) < reach)
+    limit = (EGO_WIDTH_M + frame.box[:, 4]) / 2 + margin_m
+    return (frame.box[:, 0] > 0) & (distance_to_polyline(frame.box[:, :2], path) < limit)
 
 
-def moving(frame: Keyframe) -> Bool[Array, "N"]:
-    """By the annotated attribute where there is one, else by speed."""
-    speed = np.nan_to_num(np.linalg.norm(frame.velocity, axis=1))
+def rank(frame: Keyframe, in_way: Bool[Array, "N"]) -> Float[Array, "N"]:
+    """By what objects are ranked, the lowest first: distance in m, more off the ego's path and behind."""
+    distance = np.linalg.norm(frame.box[:, :2], axis=1)
+    return distance + UNIMPORTANT_M * (~in_way).astype(float) + UNIMPORTANT_M * (frame.box[:, 0] <= 0)
+
+
+def moving(frame: Keyframe) -> tuple[Bool[Array, "N"], Bool[Array, "N"]]:
+    """Which agents move, by the annotated attribute where there is one, else by speed; and where that is certain."""
+    speed = np.linalg.norm(frame.velocity, axis=1)
     said = {"moving": True, "parked": False, "stopped": False, "standing": False, "sitting_lying_down": False}
     attributes = [None if name is None else said.get(name.rpartition(".")[2]) for name in frame.attributes]
-    pairs = zip(attributes, speed, strict=True)
-    return np.array([value > MOVING_MPS if known is None else known for known, value in pairs], bool)
-
-
-def _ranked(frame: Keyframe, seen: Array, path: Array, distance: Array) -> list[int]:
-    is_ahead = frame.box[:, 0] > 0
-    penalty = UNIMPORTANT_M * (~on_path(frame, path)).astype(float) + UNIMPORTANT_M * ~is_ahead
-    rank = distance + penalty
-    return sorted((int(row) for row in seen), key=lambda row: (rank[row], frame.instances[row]))
+    is_moving, is_known = np.zeros(len(speed), bool), np.zeros(len(speed), bool)
+    for row, known in enumerate(attributes):
+        is_fast = bool(speed[row] > MOVING_MPS)  # NaN is not.
+        is_moving[row] = is_fast if known is None else known
+        is_between = CREEPS_MPS < speed[row] < RUNS_MPS
+        is_known[row] = not (is_between or np.isnan(speed[row])) if known is None else is_between or known == is_fast
+        is_known[row] |= known is not None and bool(np.isnan(speed[row]))
+    return is_moving, is_known
 
 
 def _mentions(frame: Keyframe, ranked: list[int], direction: Array, distance: Array, num_objects: int) -> list[Mention]:
     # Only the nearest of a kind in a direction is named: words that could mean two objects teach nothing.
     groups: dict[tuple[str, int], list[int]] = {}
+    for row in np.flatnonzero(frame.is_visible | frame.is_doubtful):
+        groups.setdefault((frame.categories[row], int(direction[row])), []).append(int(row))
+    found: list[Mention] = []
     for row in ranked:
-        groups.setdefault((frame.categories[row], int(direction[row])), []).append(row)
-    nearest = {key: min(rows, key=lambda row: distance[row]) for key, rows in groups.items()}
-    found = []
-    for (category, sector), row in sorted(nearest.items(), key=lambda item: ranked.index(item[1]))[:num_objects]:
-        rank = "nearest " if len(groups[category, sector]) > 1 else ""
-        words = f"the {rank}{singular(category)} to the {DIRECTIONS[sector]}"
-        found.append(Mention(row=row, instance=frame.instances[row], tag="", words=words))
+        key = (frame.categories[row], int(direction[row]))
+        others = [distance[other] for other in groups[key] if other != row]
+        if len(found) < num_objects and distance[row] < min(others, default=np.inf) - NEAREST_MARGIN_M:
+            nearest = "nearest " if others else ""
+            words = f"the {nearest}{singular(key[0])} to the {DIRECTIONS[key[1]]}"
+            found.append(Mention(row=row, instance=frame.instances[row], tag="", words=words))
     return found
 
 

@@ -4,19 +4,46 @@ DiMA (section 4) takes human answers where there are some and generated ones els
 alone, so every answer follows from boxes, paths, map and scene description. Needs no pictures and no language model.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
-from dima_pipeline.annotations._perception import important_objects, perception
+from dima_pipeline.annotations._asking import Asked, Chooser
+from dima_pipeline.annotations._objects import object_questions
+from dima_pipeline.annotations._perception import important_objects, surroundings
 from dima_pipeline.annotations._planning import behavior, planning
 from dima_pipeline.annotations._prediction import prediction
-from dima_pipeline.annotations._view import Asked, make_view
+from dima_pipeline.annotations._scene import scene_questions
+from dima_pipeline.annotations._truth import SceneTruth
+from dima_pipeline.annotations._view import View, make_view
 from dima_pipeline.contracts.batch import VqaPair
-from dima_pipeline.plugins import config_dataclass
+from dima_pipeline.contracts.frames import MAP_KINDS
+from dima_pipeline.plugins import config_dataclass, unknown
 from dima_pipeline.storage.keyframes import Keyframe, keyframes
+
+TEMPLATES = (
+    *("important_objects", "time_of_day", "weather", "crossing", "divider", "construction", "ego_speed", "signal"),
+    *("event", "kinds", "objects", "count", "presence", "statuses", "nearest_distance", "nearest_direction"),
+    *(
+        "identity",
+        "distance",
+        "place",
+        "status",
+        "rider",
+        "speed",
+        "heading",
+        "brake_lights",
+        "turn_signal",
+        "relation",
+    ),
+    *("near_objects", "future_state", "in_the_way", "on_path", "distance_later", "approach", "nearest_time"),
+    *("intention", "safe_action", "reasoned_action", "steering", "driven_distance", "target_speed", "priority"),
+    *("priority_order", "next_in_way", "importance", "probability", "dangerous_for", "dangerous", "straight_on"),
+    "behavior",
+)
+"""Perception up to ``relation``, prediction up to ``intention``, planning, behavior."""
 
 
 @config_dataclass
@@ -29,8 +56,16 @@ class Config:
     num_planning: int = Field(3, ge=0)
     num_objects: int = Field(4, ge=0)
     """Objects that questions name one by one."""
+    templates: list[str] = Field(default_factory=list)
+    """Names of the question templates (``TEMPLATES``) that are asked; empty means all."""
     is_tagged: bool = True
     """Whether questions carry DriveLM's ``<c1,CAM_FRONT,x,y>`` before the plain words."""
+
+    def __post_init__(self) -> None:
+        """Refuse unknown templates; pydantic reports it under the parameter's name."""
+        for name in self.templates:
+            if name not in TEMPLATES:
+                raise ValueError(unknown("question template", name, list(TEMPLATES)))
 
 
 class Rules:
@@ -41,27 +76,47 @@ class Rules:
 
     def pairs(self, scene: Any, rng: np.random.Generator) -> Iterator[VqaPair]:
         """Pairs of every keyframe; prediction, planning and behavior only where the driven path is known for 3 s."""
-        for frame in keyframes(scene):
-            yield from self._keyframe_pairs(frame, rng)
+        for _, pair in self.templated_pairs(scene, rng):
+            yield pair
 
-    def _keyframe_pairs(self, frame: Keyframe, rng: np.random.Generator) -> Iterator[VqaPair]:
+    def templated_pairs(self, scene: Any, rng: np.random.Generator) -> Iterator[tuple[str, VqaPair]]:
+        """The pairs, each with the name of its template."""
+        chooser = Chooser(rng)
+        for token, category, asked in self._asked(scene, rng, chooser):
+            pair = VqaPair(token, category, chooser.phrase(asked), asked.answer, asked.objects, "rules")
+            yield asked.template, pair
+
+    def _asked(self, scene: Any, rng: np.random.Generator, chooser: Chooser) -> Iterator[tuple[str, str, Asked]]:
+        truth = SceneTruth(scene)
+        frames = list(keyframes(scene))
+        has_map = {kind: any(len(frame.polylines[kind]) for frame in frames) for kind in MAP_KINDS}
+        for frame in frames:
+            now = truth.at(int(frame.sample.timestamp_us))
+            view = make_view(frame, self.config.num_objects, self.config.is_tagged, now, has_map)
+            for category, questions in self._questions(frame, view, rng, chooser).items():
+                for asked in questions:
+                    yield frame.sample_token, category, asked
+
+    def _questions(
+        self, frame: Keyframe, view: View, rng: np.random.Generator, chooser: Chooser
+    ) -> dict[str, list[Asked]]:
         config = self.config
-        view = make_view(frame, config.num_objects, config.is_tagged)
-        asked = {"perception": [important_objects(view), *_some(perception(view, rng), config.num_perception, rng)]}
+        around = [*scene_questions(view, rng), *surroundings(view, rng), *object_questions(view, rng)]
+        asked = {
+            "perception": [
+                *self._wanted(important_objects(view)),
+                *chooser.choose(self._wanted(around), config.num_perception),
+            ]
+        }
         if frame.has_future:
-            asked["prediction"] = _some(prediction(view, rng), config.num_prediction, rng)
-            asked["planning"] = _some(planning(view, rng), config.num_planning, rng)
-            asked["behavior"] = [behavior(frame)]
-        for category, questions in asked.items():
-            for question in questions:
-                text = question.phrasings[int(rng.integers(len(question.phrasings)))]
-                yield VqaPair(frame.sample_token, category, text, question.answer, question.objects, "rules")
+            predicted, planned = self._wanted(prediction(view, rng)), self._wanted(planning(view, rng))
+            asked["prediction"] = chooser.choose(predicted, config.num_prediction)
+            asked["planning"] = chooser.choose(planned, config.num_planning)
+            asked["behavior"] = self._wanted([behavior(frame)])
+        return asked
 
-
-def _some(questions: Iterator[Asked], number: int, rng: np.random.Generator) -> list[Asked]:
-    known = list(questions)
-    picked = rng.permutation(len(known))[:number]
-    return [known[at] for at in sorted(picked)]
+    def _wanted(self, questions: Iterable[Asked]) -> list[Asked]:
+        return [asked for asked in questions if not self.config.templates or asked.template in self.config.templates]
 
 
 build = Rules

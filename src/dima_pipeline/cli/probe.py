@@ -93,7 +93,7 @@ def measure_data(project: Project, folder: Path) -> Facts:
     facts["ingestion"] = {name: seconds + audited[name] for name, seconds in ticks.facts().items()}
     made.shards.rename(folder / "shards")
     started_s = time.perf_counter()
-    pairs, edits, _ = annotate(project.parameters["annotation"], tables)
+    pairs, edits, *_ = annotate(project.parameters["annotation"], tables)
     num_scenes = len(tables.scenes)
     facts["annotation"] = {"each_s": (time.perf_counter() - started_s) / num_scenes, "fixed_s": 0.0}
     everything = TrainingTables(

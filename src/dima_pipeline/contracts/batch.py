@@ -5,6 +5,7 @@ K modes · T future steps · N frames · L text · V vocabulary. ``SceneBatch`` 
 ``SceneTargets`` holds ground truth: ``encode`` and ``plan`` receive only the first, so a leak is a type error.
 """
 
+import hashlib
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -99,6 +100,15 @@ class VqaPair:
     objects: tuple[str, ...] = ()
     """Instance tokens the pair speaks of."""
     source: str = "rules"
+    """``rules``, ``drivelm``, ``llm:<model name>`` or ``human``."""
+    reason: str | None = None
+    """What is flagged about the pair where it comes from."""
+
+    @property
+    def pair_id(self) -> str:
+        """16 hex digits from all that the pair says: another annotation that says the same has the same."""
+        said = (self.sample_token, self.category, self.question, self.answer, self.source)
+        return hashlib.sha256("\x1f".join(said).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,20 @@ class ScoreDifferences(Table):
     num_scenes: Series[int] = pa.Field(ge=0)
 
 
+class GroundingRates(Table):
+    """One row per writer of pairs and kind of claim: what became of the pairs when they were checked."""
+
+    source: Series[str]
+    """Of the pairs: ``rules``, ``drivelm``, ``llm:<model name>`` or ``human``."""
+    claim: Series[str]
+    """``none``: nothing in the pair could be weighed."""
+    num_passed: Series[int] = pa.Field(ge=0)
+    num_failed: Series[int] = pa.Field(ge=0)
+    num_unchecked: Series[int] = pa.Field(ge=0)
+    first_failure: Series[str] = pa.Field(nullable=True)
+    """A question, its answer and why it failed; null where nothing failed."""
+
+
 class VqaScores(Table):
     """One row per held-out question that the teacher answered, with its own and with another scene's BEAM tokens."""
 

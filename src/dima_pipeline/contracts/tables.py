@@ -203,6 +203,8 @@ class AuditFindings(Table):
 class VqaPairs(Table):
     """One row per question."""
 
+    pair_id: Series[str] = pa.Field(unique=True, str_matches=r"^[0-9a-f]{16}$")
+    """From all that the pair says (``batch.VqaPair.pair_id``): the same after another annotation."""
     sample_token: Series[str]
     category: Series[str] = pa.Field(isin=VQA_CATEGORIES)
     question: Series[str] = pa.Field(str_length={"min_value": 1})
@@ -210,7 +212,10 @@ class VqaPairs(Table):
     objects: Series[object]
     """Instance tokens the pair speaks of; may be empty."""
     source: Series[str]
+    """``rules``, ``drivelm``, ``llm:<model name>`` or ``human``."""
     check: Series[str] = pa.Field(isin=("passed", "failed", "unchecked"))
+    reason: Series[str] = pa.Field(nullable=True)
+    """Why a check failed, or what is flagged; null for nothing."""
 
 
 class SceneEditRows(Table):
@@ -230,10 +235,20 @@ class SceneEditRows(Table):
     vy_mps: Series[float]
     future: Series[object]
     """6 x 2 positions of the edited agent (m), flat."""
+    future_yaw_rad: Series[object]
+    """6 headings of the edited agent."""
     path: Series[object]
     """6 x 2 positions of the counterfactual ego path (m), flat."""
     path_valid: Series[object]
     """6 booleans."""
+    speed_mps: Series[float] = pa.Field(ge=0)
+    """Speed at t=0 from which a kinematic bicycle drives the path."""
+    acceleration_mps2: Series[object]
+    """30 accelerations, each held for 0.1 s, that drive it."""
+    steering_rad: Series[object]
+    """30 angles of the front wheel, each held for 0.1 s."""
+    label: Series[str] = pa.Field(isin=("keep", "nudge", "slow", "stop", "resume"))
+    """What the ego should do; ``resume`` (set off or speed up) follows a deletion only."""
     question: Series[str]
     answer: Series[str]
     matters: Series[bool]
@@ -250,7 +265,7 @@ class SliceMembers(Table):
 
 
 class WorldTruth(Table):
-    """One row per interval of a generated scene; read by annotation and by checks, never by planners or ingestion."""
+    """One row per interval of a generated scene; read by annotation and by checks, never by slices or planners."""
 
     scene_token: Series[str]
     instance_token: Series[str] = pa.Field(nullable=True)

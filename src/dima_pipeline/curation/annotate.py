@@ -5,51 +5,101 @@ annotated together, one by one or on many machines.
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import asdict, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dima_pipeline.annotations import ANNOTATORS
-from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs
+from dima_pipeline.annotations import ANNOTATORS, Annotator
+from dima_pipeline.contracts.batch import VqaPair
+from dima_pipeline.contracts.tables import SceneEditRows, SliceMembers, VqaPairs, WorldTruth
 from dima_pipeline.curation.annotation_config import AnnotationConfig
-from dima_pipeline.curation.answer_check import check_pairs
+from dima_pipeline.curation.grounding import Verdict, check_pairs
+from dima_pipeline.curation.grounding.rates import grounding_rates
+from dima_pipeline.curation.review import apply_decisions, read_decisions
 from dima_pipeline.curation.scene_edits import scene_edit_rows
 from dima_pipeline.datasets import SceneTables
 from dima_pipeline.slices import SLICES
 from dima_pipeline.storage.keyframes import keyframes
 
 
-def annotate(config: AnnotationConfig, tables: SceneTables) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """``vqa_pairs``, ``scene_edits`` and ``slice_members`` of all scenes of ``tables``, valid under the contracts.
+@dataclass(frozen=True)
+class TruthfulScene(SceneTables):
+    """The tables of one scene and, where a simulator knows it, what truly happened (``contracts.tables.WorldTruth``).
 
-    Raises ``ValueError`` naming the table and the sample_token where rows belong to no keyframe.
+    For annotators and checks alone: slices, planners and ingestion get ``SceneTables``, which have no such field.
+    """
+
+    world_truth: pd.DataFrame
+    """Empty for recordings."""
+
+
+def annotate(
+    config: AnnotationConfig, tables: SceneTables, world_truth: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """``vqa_pairs``, ``scene_edits``, ``slice_members``, ``grounding_rates`` of ``tables``, valid under the contracts.
+
+    ``world_truth``: of generated scenes; rows of other scenes are passed over. Raises ``ValueError`` naming the table
+    and the sample_token where rows belong to no keyframe.
     """
     pairs: list[pd.DataFrame] = []
     edits: list[dict[str, Any]] = []
-    for scene in split_scenes(tables):
-        pairs.append(scene_pairs(config, scene))
+    annotators = [ANNOTATORS.build(spec) for spec in config.annotators]
+    for scene in truthful_scenes(tables, world_truth):
+        pairs.append(scene_pairs(annotators, scene, config.seed))
         rng = _generator(config.seed, "edits", _scene_token(scene))
         edits.extend(scene_edit_rows(config.edits, list(keyframes(scene)), rng))
-    vqa_pairs = pd.concat(pairs, ignore_index=True) if pairs else _empty(VqaPairs)
+    checked = pd.concat(pairs, ignore_index=True) if pairs else _no_pairs()
     scene_edits = pd.DataFrame(edits) if edits else _empty(SceneEditRows)
-    return VqaPairs.validate(vqa_pairs), SceneEditRows.validate(scene_edits), slice_members(config, tables)
+    return (
+        VqaPairs.validate(_decided(config, checked.drop(columns="claim"))),
+        SceneEditRows.validate(scene_edits),
+        slice_members(config, tables),
+        grounding_rates(checked),
+    )
 
 
-def scene_pairs(config: AnnotationConfig, scene: SceneTables) -> pd.DataFrame:
-    """The checked pairs of one scene from every annotator, as rows of ``VqaPairs``."""
-    found = []
-    for at, spec in enumerate(config.annotators):
-        rng = _generator(config.seed, f"annotator {at}", _scene_token(scene))
-        found.extend(ANNOTATORS.build(spec).pairs(scene, rng))
-    verdicts = check_pairs(found, scene)
-    rows = [
-        {**asdict(pair), "objects": list(pair.objects), "check": verdict}
-        for pair, verdict in zip(found, verdicts, strict=True)
-    ]
-    return pd.DataFrame(rows) if rows else _empty(VqaPairs)
+def truthful_scenes(tables: SceneTables, world_truth: pd.DataFrame | None = None) -> Iterator[TruthfulScene]:
+    """The tables of each scene, in the order of ``scenes``, with its rows of ``world_truth``."""
+    truth = WorldTruth.validate(_empty(WorldTruth) if world_truth is None else world_truth)
+    of_scene = dict(iter(truth.groupby("scene_token", sort=False)))
+    for scene in split_scenes(tables):
+        parts = {field.name: getattr(scene, field.name) for field in fields(SceneTables)}
+        yield TruthfulScene(**parts, world_truth=of_scene.get(_scene_token(scene), truth.iloc[:0]))
+
+
+def scene_pairs(annotators: Sequence[Annotator], scene: TruthfulScene, seed: int) -> pd.DataFrame:
+    """The checked pairs of one scene from all ``annotators``: rows of ``VqaPairs`` with the ``claim`` checked.
+
+    What is said twice is kept once.
+    """
+    found: dict[str, VqaPair] = {}
+    for at, annotator in enumerate(annotators):
+        rng = _generator(seed, f"annotator {at}", _scene_token(scene))
+        for pair in annotator.pairs(scene, rng):
+            found.setdefault(pair.pair_id, pair)
+    verdicts = check_pairs(found.values(), scene)
+    rows = [_pair_row(key, pair, verdict) for (key, pair), verdict in zip(found.items(), verdicts, strict=True)]
+    return pd.DataFrame(rows) if rows else _no_pairs()
+
+
+def _pair_row(pair_id: str, pair: VqaPair, verdict: Verdict) -> dict[str, Any]:
+    found = {"check": verdict.check, "reason": verdict.reason or pair.reason, "claim": verdict.claim}
+    return {"pair_id": pair_id, **asdict(pair), "objects": list(pair.objects), **found}
+
+
+def _no_pairs() -> pd.DataFrame:
+    return _empty(VqaPairs).assign(claim=pd.Series(dtype=object))
+
+
+def _decided(config: AnnotationConfig, vqa_pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs after what people decided about them, where there are decisions."""
+    if config.decisions_file is None:
+        return vqa_pairs
+    return apply_decisions(vqa_pairs, read_decisions(Path(config.decisions_file)))
 
 
 def slice_members(config: AnnotationConfig, tables: SceneTables) -> pd.DataFrame:

@@ -13,13 +13,15 @@ class EditConfig:
 
     keyframe_share: float = Field(1.0, ge=0, le=1)
     """Share of the keyframes with a known future that are edited at all."""
-    add_share: float = Field(0.6, ge=0, le=1)
+    add_share: float = Field(0.8, ge=0, le=1)
+    vulnerable_share: float = Field(0.3, ge=0, le=1)
+    """Share of the tried agents that are pedestrians and cyclists; with 0 only vehicles are edited, as in the paper."""
     matter_share: float = Field(0.5, ge=0, le=1)
-    """Wanted share of the added vehicles that change what the ego should do."""
+    """Wanted share of the edits that change what the ego should do."""
     num_nearest: int = Field(5, ge=1)
-    """Vehicles among which the deleted one is drawn."""
-    num_candidates: int = Field(24, ge=1)
-    """Poses tried for an added vehicle."""
+    """Agents among which the deleted one is drawn."""
+    num_candidates: int = Field(16, ge=1)
+    """Poses tried for an added agent."""
     min_ahead_m: float = Field(6.0, ge=0)
     max_ahead_m: float = Field(30.0, gt=0)
 
@@ -31,4 +33,6 @@ class AnnotationConfig:
     seed: int = 0
     annotators: list[AnnotatorSpec] = Field(default_factory=lambda: [ANNOTATORS.parse("rules")])
     edits: EditConfig = Field(default_factory=EditConfig)
+    decisions_file: str | None = None
+    """What people decided about pairs (``curation.review``), relative to the project; null for nothing yet."""
     slices: list[SliceSpec] = Field(default_factory=lambda: [SLICES.parse(name) for name in SLICES.names()])

@@ -1,45 +1,50 @@
-"""What the ego should do in an edited scene, by rule: keep the driven path, brake, nudge aside, or resume.
+"""What the ego should do in an edited scene, by rule: the mildest of keep, nudge, slow, stop that clears all boxes.
 
-Every path but the kept one respects comfort limits and stays clear of all boxes with a margin; all are tested with
-exact oriented boxes every quarter of a second, so that fast vehicles cannot pass through each other between steps.
+The motions a keyframe offers do not depend on the edit, so they are driven once (``curation.edit_motions``), those that
+touch somebody or leave the road are put away, and an added agent only picks among the rest. All boxes are exact and
+compared every tenth of a second, so that fast vehicles do not pass through each other between steps.
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from shapely import LineString, MultiLineString
 
-from dima_pipeline.contracts.frames import EGO_LENGTH_M, EGO_WIDTH_M, NUM_FUTURE_STEPS, STEP_S
-from dima_pipeline.geometry import boxes_overlap, distance_to_polyline, ego_boxes, path_headings, wrap_angle
+from dima_pipeline.contracts.frames import EGO_LENGTH_M, NUM_FUTURE_STEPS, STEP_S
+from dima_pipeline.curation import edit_motions
+from dima_pipeline.curation.edit_motions import Driven, Motion, poses_at_ticks
+from dima_pipeline.curation.road_surface import Surface
+from dima_pipeline.geometry import boxes_overlap, distance_to_polyline, ego_boxes
+from dima_pipeline.scoring.rollout import NUM_TICKS, TICKS_PER_STEP
 from dima_pipeline.storage.keyframes import Keyframe
 
 Array = np.ndarray
-NUM_TIMES = 2 * NUM_FUTURE_STEPS
 STEP_TIMES_S = STEP_S * np.arange(1, NUM_FUTURE_STEPS + 1)
-MAX_ACCELERATION_MPS2 = 3.0
-MAX_BRAKING_MPS2 = 6.0
+LABELS = ("keep", "nudge", "slow", "stop", "resume")
 MARGIN_M = 0.3
-"""Kept free on every side of a box."""
-BRAKING_MPS2 = (1.0, 2.0, 3.0, 4.5, MAX_BRAKING_MPS2)
-NUDGES_M = (0.8, 1.4, 2.0)
+"""Kept free on every side of a box by whoever changes the plan, and between the driven path and an added box."""
+DRIVEN_MARGIN_M = 0.05
+"""A driver who came closer to a recorded box than that touched it, as far as its annotation tells."""
+BRAKING_MPS2 = np.array([1.0, 2.0, 3.0, 4.5, edit_motions.MAX_BRAKING_MPS2])
+NUDGES_M = np.array([0.8, -0.8, 1.4, -1.4, 2.0, -2.0])
 """Enough for who reaches into the lane; one that fills it is not passed."""
-NUDGE_S = 2.5
-"""A sideways shift d over this time needs at most 6 d / t^2 = 1.9 m/s2."""
-STANDING_MPS = 0.5
-STANDING_M = 0.5
+NUDGE_S, MIN_NUDGE_M = 2.0, 6.0
+NUDGE_FROM_MPS = 2.0
+BEYOND_S = 1.0
+"""Who passes somebody is still clear of them if the last second is driven once more."""
+STANDING_MPS, STANDING_M = 0.5, 0.5
 FREE_MPS = 8.0
 """The speed that an ego freed of its leader picks up."""
-RESUME_MPS2 = (1.5, 1.0)
+RESUME_MPS2 = np.array([1.5, 1.0])
 MATTERS_M = 0.5
 
 
 class Boxes(NamedTuple):
-    """Boxes x, y, yaw, length, width (N, 12, 5) every 0.25 s, and where they are known (N, 12)."""
+    """Boxes x, y, yaw, length, width (N, 31, 5) every 0.1 s from now on, and where they are known (N, 31)."""
 
-    box: Float[Array, "N 12 5"]
-    valid: Bool[Array, "N 12"]
+    box: Float[Array, "N 31 5"]
+    valid: Bool[Array, "N 31"]
 
     def inflated(self, margin_m: float) -> "Boxes":
         """The same boxes with a margin on every side."""
@@ -51,54 +56,66 @@ class Boxes(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What to do, as a sentence, and the path that does it."""
+    """What to do, the path that does it, and the start speed and controls that drive it."""
 
-    text: str
+    label: str
+    side: str
+    """``left`` or ``right`` of a nudge, else empty."""
     path: Float[Array, "6 2"]
+    motion: Motion
+    """One row; for ``keep`` it follows the recorded path within ``edit_motions.TRACKED_M``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the ego can do instead of what was driven, mildest first; clear of recorded boxes and on the road."""
+
+    answers: list[Answer]
+    boxes: Float[Array, "K 31 5"]
 
 
 def boxes_over_time(box: Float[Array, "N 5"], future: Float[Array, "N 6 3"], valid: Bool[Array, "N 6"]) -> Boxes:
-    """Boxes every 0.25 s from those now and at the six steps; unknown beside an unknown step."""
+    """Boxes every 0.1 s from those now and at the six steps; unknown beside an unknown step."""
     poses = np.concatenate([box[:, None, :3], future], axis=1)
     known = np.concatenate([np.ones((len(box), 1), bool), valid], axis=1)
-    size = np.broadcast_to(box[:, None, 3:], (len(box), NUM_TIMES, 2))
-    return Boxes(np.concatenate([_quarters(poses), size], -1), np.repeat(known[:, 1:] & known[:, :-1], 2, axis=1))
+    both = np.repeat(known[:, 1:] & known[:, :-1], TICKS_PER_STEP, axis=1)
+    size = np.broadcast_to(box[:, None, 3:], (len(box), NUM_TICKS + 1, 2))
+    return Boxes(np.concatenate([poses_at_ticks(poses), size], -1), np.concatenate([both[:, :1], both], 1))
 
 
 def agent_boxes(frame: Keyframe) -> Boxes:
     """The boxes of all agents of a keyframe, seen or not."""
-    return boxes_over_time(frame.box, frame.future, frame.future_valid)
+    boxes = boxes_over_time(frame.box, frame.future, frame.future_valid)
+    # Now they are known even where their future is not.
+    boxes.valid[:, 0] = True
+    return boxes
 
 
-def ego_boxes_over_time(path: Float[Array, "6 2"]) -> Float[Array, "12 5"]:
-    """Footprints of the ego every 0.25 s along a path, with the headings of ``geometry.path_headings``."""
-    poses = np.concatenate([path, path_headings(path)[:, None]], -1)
-    return ego_boxes(_quarters(np.concatenate([np.zeros((1, 3)), poses])[None])[0])
+def driven_boxes(frame: Keyframe) -> Float[Array, "31 5"]:
+    """Footprints of the ego every 0.1 s along the recorded poses."""
+    return ego_boxes(poses_at_ticks(np.concatenate([np.zeros((1, 3)), frame.ego_future])[None])[0])
 
 
-def is_clear(path: Float[Array, "6 2"], boxes: Boxes) -> bool:
-    """Whether the ego touches no box while it follows a path."""
-    return not overlaps(ego_boxes_over_time(path)[None], np.ones((1, NUM_TIMES), bool), boxes).any()
-
-
-def overlaps(first: Float[Array, "K 12 5"], first_valid: Bool[Array, "K 12"], boxes: Boxes) -> Bool[Array, "K"]:
+def overlaps(first: Float[Array, "K 31 5"], first_valid: Bool[Array, "K 31"], boxes: Boxes) -> Bool[Array, "K"]:
     """Which of K moving boxes touches one of ``boxes`` at the same time."""
-    gap = np.linalg.norm(first[:, None, :, :2] - boxes.box[None, :, :, :2], axis=-1)
+    return meeting(first, first_valid, boxes).any(1)
+
+
+def meeting(first: Float[Array, "K 31 5"], first_valid: Bool[Array, "K 31"], boxes: Boxes) -> Bool[Array, "K N"]:
+    """Which of K moving boxes touches which of N at the same time."""
+    gap = ((first[:, None, :, :2] - boxes.box[None, :, :, :2]) ** 2).sum(-1)
     reach = np.hypot(first[..., 3], first[..., 4])[:, None] + np.hypot(boxes.box[..., 3], boxes.box[..., 4])[None]
-    near = (gap < reach / 2) & first_valid[:, None] & boxes.valid[None]
+    near = (gap < (reach / 2) ** 2) & first_valid[:, None] & boxes.valid[None]
     one, other, time = np.nonzero(near)
-    hits = np.zeros(len(first), bool)
-    hits[one[boxes_overlap(first[one, time], boxes.box[other, time])]] = True
+    hits = np.zeros(near.shape[:2], bool)
+    touch = boxes_overlap(first[one, time], boxes.box[other, time])
+    hits[one[touch], other[touch]] = True
     return hits
 
 
-def is_comfortable(path: Float[Array, "6 2"], speed_mps: float) -> bool:
-    """Whether the speed along a path changes by at most 3 m/s2 up and 6 m/s2 down, starting at ``speed_mps``."""
-    steps = np.diff(np.concatenate([np.zeros((1, 2)), path]), axis=0)
-    speeds = np.linalg.norm(steps, axis=1) / STEP_S
-    # A step's speed is that of its middle, a quarter of a second after the keyframe for the first one.
-    change = np.concatenate([[(speeds[0] - speed_mps) / (STEP_S / 2)], np.diff(speeds) / STEP_S])
-    return bool((change <= MAX_ACCELERATION_MPS2 + 1e-6).all() and (change >= -MAX_BRAKING_MPS2 - 1e-6).all())
+def touches(box: Float[Array, "31 5"], boxes: Boxes, margin_m: float) -> bool:
+    """Whether one moving box comes closer than a margin to any other."""
+    return bool(overlaps(box[None], np.ones((1, len(box)), bool), boxes.inflated(margin_m))[0])
 
 
 def matters(path: Float[Array, "6 2"], driven: Float[Array, "6 2"]) -> bool:
@@ -108,122 +125,117 @@ def matters(path: Float[Array, "6 2"], driven: Float[Array, "6 2"]) -> bool:
 
 def is_standing(frame: Keyframe) -> bool:
     """Whether the ego stands now and for the next 3 s."""
-    return bool(np.linalg.norm(frame.ego_future[-1, :2]) < STANDING_M) and _speed_now(frame) < STANDING_MPS
+    return bool(np.linalg.norm(frame.ego_future[-1, :2]) < STANDING_M) and speed_now(frame) < STANDING_MPS
 
 
-def answer_to_added(frame: Keyframe, boxes: Boxes, is_passable: bool) -> Answer | None:
-    """The mildest answer to an added vehicle that keeps clear of ``boxes``, which include it; None without one.
-
-    ``is_passable``: whether it stands, so that the ego may go around it.
-    """
-    driven = frame.ego_future[:, :2]
-    if is_clear(driven, boxes):
-        return Answer(_keep_text(frame), driven)
-    wide = boxes.inflated(MARGIN_M)
-    speed = _speed_now(frame)
-    for answer in _options(frame, speed, is_passable):
-        if is_comfortable(answer.path, speed) and is_clear(answer.path, wide):
-            return answer
-    return None
-
-
-def answer_to_deleted(frame: Keyframe, boxes: Boxes, was_leader: bool) -> Answer:
-    """Resume to a sensible speed if the deleted vehicle held the ego and the way is clear of ``boxes``; else keep."""
-    driven = frame.ego_future[:, :2]
-    keep = Answer(_keep_text(frame), driven)
-    speed = _speed_now(frame)
-    if not was_leader or speed >= FREE_MPS or _crossing_ahead(frame):
-        return keep
-    track = lane_ahead(frame)
-    for rate in RESUME_MPS2:
-        reached_s = (FREE_MPS - speed) / rate
-        time = np.minimum(STEP_TIMES_S, reached_s)
-        along = speed * time + 0.5 * rate * time**2 + FREE_MPS * (STEP_TIMES_S - time)
-        path = _points_along(track, along)
-        is_faster = along[-1] > np.linalg.norm(np.diff(track_of(driven), axis=0), axis=1).sum() + MATTERS_M
-        if is_faster and is_comfortable(path, speed) and is_clear(path, boxes.inflated(MARGIN_M)):
-            return Answer("Start to drive." if speed < STANDING_MPS else "Speed up.", path)
-    return keep
-
-
-def track_of(path: Float[Array, "6 2"]) -> Float[Array, "7 2"]:
-    """A path with the place of the ego in front."""
-    return np.concatenate([np.zeros((1, 2)), path])
-
-
-def lane_ahead(frame: Keyframe) -> Float[Array, "P 2"]:
-    """The line an ego follows: the centerline it stands on, else the driven path prolonged straight."""
-    for line in frame.polylines["centerline"]:
-        ahead = line[line[:, 0] > 2.0]
-        if len(ahead) < 2 or distance_to_polyline(np.zeros(2), line) > 0.5:
-            continue
-        start = ahead[1] - ahead[0]
-        if ahead[0, 0] < 6.0 and abs(np.arctan2(start[1], start[0])) < np.radians(20.0):
-            end = ahead[-1] - ahead[-2]
-            beyond = ahead[-1] + 30.0 * end / max(float(np.linalg.norm(end)), 1e-6)
-            return np.concatenate([np.zeros((1, 2)), ahead, beyond[None]])
-    return frame.expected_path(30.0)
-
-
-def _options(frame: Keyframe, speed: float, is_passable: bool) -> Iterator[Answer]:
-    """Answers from mild to harsh; only a standing vehicle can be passed."""
-    if is_passable and speed > 2.0:
-        for shift in NUDGES_M:
-            for side, sign in (("left", 1.0), ("right", -1.0)):
-                path = _nudge(frame, sign * shift)
-                if _stays_on_road(path, frame):
-                    yield Answer(f"Nudge to the {side}.", path)
-    yield from (_brake(frame, speed, rate) for rate in BRAKING_MPS2)
-
-
-def _brake(frame: Keyframe, speed: float, rate: float) -> Answer:
-    """The driven path at a speed that falls, never ahead of where the driver was."""
-    time = np.minimum(STEP_TIMES_S, speed / rate)
-    along = speed * time - 0.5 * rate * time**2
-    track = track_of(frame.ego_future[:, :2])
-    driven_along = np.cumsum(np.linalg.norm(np.diff(track, axis=0), axis=1))
-    end_mps = speed - rate * STEP_TIMES_S[-1]
-    text = "Stop." if end_mps < STANDING_MPS else "Slow down."
-    return Answer(text, _points_along(track, np.minimum(along, driven_along)))
-
-
-def _nudge(frame: Keyframe, shift_m: float) -> Float[Array, "6 2"]:
-    """The driven path, shifted sideways smoothly within ``NUDGE_S``."""
-    share = np.clip(STEP_TIMES_S / NUDGE_S, 0.0, 1.0)
-    shift = shift_m * share**2 * (3 - 2 * share)
-    yaw = frame.ego_future[:, 2]
-    return frame.ego_future[:, :2] + shift[:, None] * np.stack([-np.sin(yaw), np.cos(yaw)], -1)
-
-
-def _stays_on_road(path: Float[Array, "6 2"], frame: Keyframe) -> bool:
-    edges = frame.polylines["boundary"]
-    if not len(edges):
-        return True
-    return bool(MultiLineString(list(edges)).distance(LineString(track_of(path))) >= EGO_WIDTH_M / 2)
-
-
-def _crossing_ahead(frame: Keyframe) -> bool:
-    # Who stands in front of a crossing may wait for more than the vehicle ahead: nothing is concluded there.
-    points = frame.polylines["ped_crossing"].reshape(-1, 2)
-    return bool(((points[:, 0] > 0) & (points[:, 0] < EGO_LENGTH_M + 12.0) & (np.abs(points[:, 1]) < 4.0)).any())
-
-
-def _keep_text(frame: Keyframe) -> str:
-    return "Stay stopped as before." if is_standing(frame) else "Keep going as before."
-
-
-def _speed_now(frame: Keyframe) -> float:
+def speed_now(frame: Keyframe) -> float:
+    """Speed (m/s), from the first step where it was not measured."""
     first_mps = float(np.linalg.norm(frame.ego_future[0, :2])) / STEP_S
     return max(frame.speed_mps, 0.0) if np.isfinite(frame.speed_mps) else first_mps
 
 
-def _points_along(track: Float[Array, "P 2"], along: Float[Array, "T"]) -> Float[Array, "T 2"]:
-    reached = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(track, axis=0), axis=1))])
-    return np.stack([np.interp(along, reached, track[:, axis]) for axis in (0, 1)], -1)
+def options(frame: Keyframe, driven: Driven, ground: Surface, others: Boxes) -> Options:
+    """What the ego can do instead of what was driven, with ``others`` around."""
+    nudges = NUDGES_M if driven.speed_mps > NUDGE_FROM_MPS else NUDGES_M[:0]
+    within_m = max(driven.speed_mps * NUDGE_S, MIN_NUDGE_M)
+    lines = [edit_motions.beside(driven.line, nudges, within_m), np.repeat(driven.line[None], len(BRAKING_MPS2), 0)]
+    held = np.repeat(driven.acceleration_mps2[None], len(nudges), 0)
+    motion = _follow(driven, np.concatenate(lines), np.concatenate([held, edit_motions.braking(driven, BRAKING_MPS2)]))
+    is_nudge = np.arange(len(motion.pose)) < len(nudges)
+    box = ego_boxes(motion.pose)
+    clear = ~overlaps(box, np.ones(box.shape[:2], bool), others.inflated(MARGIN_M))
+    off_road = ground.meets_edge(box[is_nudge].reshape(-1, 5)).reshape(-1, box.shape[1]).any(1)
+    clear[is_nudge] &= ~off_road
+    clear &= np.where(is_nudge, _differs(motion, frame), _ends_earlier(motion, frame))
+    rows = np.flatnonzero(clear & edit_motions.is_drivable(motion))
+    answers = [
+        _answer(motion.take(rows[at : at + 1]), nudges[row] if is_nudge[row] else 0.0) for at, row in enumerate(rows)
+    ]
+    return Options(answers=answers, boxes=box[rows])
 
 
-def _quarters(poses: Float[Array, "N 7 3"]) -> Float[Array, "N 12 3"]:
-    """Poses at 0.25, 0.5 ... 3 s from those at 0, 0.5 ... 3 s."""
-    turn = wrap_angle(poses[:, 1:, 2] - poses[:, :-1, 2])
-    middle = np.concatenate([(poses[:, 1:, :2] + poses[:, :-1, :2]) / 2, (poses[:, :-1, 2] + turn / 2)[..., None]], -1)
-    return np.stack([middle, poses[:, 1:]], axis=2).reshape(len(poses), NUM_TIMES, 3)
+def keep(frame: Keyframe, driven: Driven) -> Answer:
+    """To drive as was driven."""
+    return Answer("keep", "", frame.ego_future[:, :2], driven.motion)
+
+
+def answer_to_blocking(found: Options, box: Float[Array, "31 5"], is_passable: bool) -> Answer | None:
+    """The mildest answer to an added agent in the way, with these boxes; None where nothing keeps clear of it.
+
+    ``is_passable``: whether the ego may go around it.
+    """
+    if not len(found.answers):
+        return None
+    wide = Boxes(box[None], np.ones((1, len(box)), bool)).inflated(MARGIN_M)
+    hits = overlaps(found.boxes, np.ones(found.boxes.shape[:2], bool), wide)
+    for answer, is_hit, own in zip(found.answers, hits, found.boxes, strict=True):
+        if is_hit or (answer.label == "nudge" and not (is_passable and _passes(own, answer.motion, wide))):
+            continue
+        return answer
+    return None
+
+
+def blocking(kept: Float[Array, "31 5"], box: Float[Array, "K 31 5"]) -> Bool[Array, "K"]:
+    """Which added agents the driven boxes do not clear with the margin."""
+    wide = Boxes(box, np.ones(box.shape[:2], bool)).inflated(MARGIN_M)
+    return meeting(kept[None], np.ones((1, len(kept)), bool), wide)[0]
+
+
+def answer_to_deleted(frame: Keyframe, driven: Driven, ground: Surface, others: Boxes, was_leader: bool) -> Answer:
+    """Resume to a sensible speed if the deleted agent held the ego and the way is clear of ``others``; else keep."""
+    same = keep(frame, driven)
+    if not was_leader or speed_now(frame) >= FREE_MPS or crossing_ahead(frame):
+        return same
+    lines = np.repeat(lane_ahead(frame, driven)[None], len(RESUME_MPS2), 0)
+    motion = _follow(driven, lines, edit_motions.setting_off(driven, RESUME_MPS2, FREE_MPS))
+    box = ego_boxes(motion.pose)
+    clear = ~overlaps(box, np.ones(box.shape[:2], bool), others.inflated(MARGIN_M)) & edit_motions.is_drivable(motion)
+    clear &= ~ground.meets_edge(box.reshape(-1, 5)).reshape(box.shape[:2]).any(1)
+    rows = np.flatnonzero(clear & ~_ends_earlier(motion, frame) & (motion.way_m > driven.motion.way_m + MATTERS_M))
+    return Answer("resume", "", motion.path[rows[0]], motion.take(rows[:1])) if len(rows) else same
+
+
+def lane_ahead(frame: Keyframe, driven: Driven) -> Float[Array, "P 2"]:
+    """The line an ego follows: the centre of the lane it stands on, else the driven path prolonged straight."""
+    for line in frame.polylines["centerline"]:
+        ahead = line[line[:, 0] > 2.0]
+        if len(ahead) < 2 or distance_to_polyline(np.zeros(2), line) > 0.5:
+            continue
+        start, end = ahead[1] - ahead[0], ahead[-1] - ahead[-2]
+        if ahead[0, 0] < 6.0 and abs(np.arctan2(start[1], start[0])) < np.radians(20.0):
+            points = np.concatenate([np.zeros((1, 2)), ahead])
+            return edit_motions.even_line(points, float(np.arctan2(end[1], end[0])))
+    return driven.line
+
+
+def crossing_ahead(frame: Keyframe) -> bool:
+    """Whether the ego is in front of a crossing: who stands there may wait for more than the vehicle ahead."""
+    points = frame.polylines["ped_crossing"].reshape(-1, 2)
+    return bool(((points[:, 0] > 0) & (points[:, 0] < EGO_LENGTH_M + 12.0) & (np.abs(points[:, 1]) < 4.0)).any())
+
+
+def _follow(driven: Driven, lines: Array, acceleration: Array) -> Motion:
+    return edit_motions.follow(lines, acceleration, driven.speed_mps, float(driven.motion.steering_rad[0, 0]))
+
+
+def _differs(motion: Motion, frame: Keyframe) -> Bool[Array, "K"]:
+    return (np.linalg.norm(motion.path - frame.ego_future[:, :2], axis=-1) > MATTERS_M).any(1)
+
+
+def _ends_earlier(motion: Motion, frame: Keyframe) -> Bool[Array, "K"]:
+    # The bicycle may be a little ahead of a recorded place: then it has not braked enough to say so.
+    return np.linalg.norm(motion.path[:, -1], axis=-1) < np.linalg.norm(frame.ego_future[-1, :2])
+
+
+def _answer(motion: Motion, nudge_m: float) -> Answer:
+    if nudge_m:
+        return Answer("nudge", "left" if nudge_m > 0 else "right", motion.path[0], motion)
+    return Answer("stop" if motion.speed_mps[0, -1] < STANDING_MPS else "slow", "", motion.path[0], motion)
+
+
+def _passes(box: Float[Array, "31 5"], motion: Motion, wide: Boxes) -> bool:
+    """Whether the ego, going straight on for ``BEYOND_S``, keeps clear of where others are in the end."""
+    ahead = float(motion.speed_mps[0, -1]) * BEYOND_S
+    yaw = box[-1, 2]
+    long = box[-1] + np.array([ahead / 2 * np.cos(yaw), ahead / 2 * np.sin(yaw), 0.0, ahead, 0.0])
+    return not boxes_overlap(long, wide.box[:, -1]).any()

@@ -40,7 +40,7 @@ TILE = (480, 270)
 """Width and height of a camera in the mosaic, pixels."""
 GAP = 6
 VIEW_M = (-20.0, 34.0, -13.5, 13.5)
-"""What the view from above shows: x behind and ahead, y right and left."""
+"""What the view from above shows, unless asked otherwise: x behind and ahead, y right and left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,8 @@ class Keyframe:
     """By planner, in the order of their colours."""
     marked: frozenset[str] = frozenset()
     """Instance tokens of agents that stand out in the view from above."""
+    view_m: tuple[float, float, float, float] = VIEW_M
+    """What the view from above shows: x behind and ahead, y right and left."""
 
 
 def draw_cameras(keyframe: Keyframe) -> Image.Image:
@@ -130,10 +132,11 @@ def draw_above(keyframe: Keyframe) -> Image.Image:
     _draw_agents(axes, keyframe)
     _draw_box(axes, [EGO_CENTER_AHEAD_M, 0, 0, EGO_LENGTH_M, EGO_WIDTH_M], "#ffffff", "#111111", 1.8)
     handles = _draw_paths(axes, keyframe)
-    axes.plot([VIEW_M[0] + 2, VIEW_M[0] + 12], [VIEW_M[2] + 1.4] * 2, color="#111111", lw=2)
-    axes.text(VIEW_M[0] + 7, VIEW_M[2] + 1.9, "10 m", ha="center", fontsize=10)
-    axes.set_xlim(VIEW_M[0], VIEW_M[1])
-    axes.set_ylim(VIEW_M[2], VIEW_M[3])
+    behind, ahead, right, left = keyframe.view_m
+    axes.plot([behind + 2, behind + 12], [right + 1.4] * 2, color="#111111", lw=2)
+    axes.text(behind + 7, right + 1.9, "10 m", ha="center", fontsize=10)
+    axes.set_xlim(behind, ahead)
+    axes.set_ylim(right, left)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])

@@ -3,6 +3,7 @@
 Every save is atomic: a file or directory is either the old one or the whole new one.
 """
 
+import importlib
 import json
 import os
 from pathlib import Path, PurePosixPath
@@ -66,6 +67,27 @@ class TableDataset(AbstractDataset[pd.DataFrame, pd.DataFrame]):
 
     def _describe(self) -> dict[str, Any]:
         return {"filepath": PurePosixPath(self._path), "licence": self._licence}
+
+
+class EmptyTable(AbstractDataset[None, pd.DataFrame]):
+    """A table that the environment's data cannot have, as the truth of recordings: always empty, never written."""
+
+    def __init__(self, *, contract: str, metadata: Metadata = None) -> None:
+        self._contract = contract
+        self.metadata = metadata
+
+    def save(self, data: None) -> None:
+        """Refused: there is nothing to keep."""
+        raise ValueError(f"no table {self._contract} is made in this environment")
+
+    def load(self) -> pd.DataFrame:
+        """No rows, the columns of the contract."""
+        module, _, name = self._contract.rpartition(".")
+        columns = getattr(importlib.import_module(module), name).to_schema().columns
+        return pd.DataFrame({column: pd.Series(dtype=object) for column in columns})
+
+    def _describe(self) -> dict[str, Any]:
+        return {"contract": self._contract}
 
 
 class DirectoryDataset(AbstractDataset[Path, Path]):

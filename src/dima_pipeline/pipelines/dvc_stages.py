@@ -47,7 +47,8 @@ class Environment:
         return self.catalog.get(dataset, {}).get("filepath")
 
     def facts(self, dataset: str, kind: str) -> Any:
-        """What the catalog tells DVC about a data set: ``metrics``, ``plot`` or ``artifact``; None for nothing."""
+        """What the catalog tells DVC about a data set: ``metrics``, ``plot``, ``artifact`` or ``constant`` (no file,
+        and it can never change); None for nothing."""
         return self.catalog[dataset].get("metadata", {}).get("dvc", {}).get(kind)
 
 
@@ -73,7 +74,7 @@ def _stage(name: str, pipeline: Pipeline, environment: Environment, sources: lis
     read = [dataset for dataset in environment.catalog if dataset in pipeline.inputs()]
     made = [dataset for dataset in environment.catalog if dataset in pipeline.all_outputs()]
     stage: dict[str, Any] = {}
-    if outside := [dataset for dataset in read if environment.path_of(dataset) is None]:
+    if outside := [one for one in read if not environment.path_of(one) and not environment.facts(one, "constant")]:
         stage["desc"] = (
             f"DVC does not track {', '.join(outside)}: after a change there, run "
             f"`dvc repro --force --single-item {environment.dvc_file}:{name}`, then `dvc repro {environment.dvc_file}`."
@@ -104,11 +105,20 @@ def _asked(pipeline: Pipeline) -> list[str]:
 
 def _parameter_files(pipeline: Pipeline, environment: Environment) -> list[str]:
     """The files that parameters name: their content decides the result too. Such a parameter is called ``..._file``."""
-    found: dict[str, Any] = {}
+    found: dict[str, list[str]] = {}
     for name in _asked(pipeline):
         for content in environment.parameters.values():
-            found |= {f"{name}.{key}": value for key, value in content.get(name, {}).items() if key.endswith("_file")}
-    return sorted({value for value in found.values() if value})
+            found |= {f"{name}.{key}": _named_files(key, value) for key, value in content.get(name, {}).items()}
+    return sorted({path for paths in found.values() for path in paths})
+
+
+def _named_files(key: str, value: Any) -> list[str]:
+    """The files that a parameter names, or what lies in it: an annotator of a list has parameters of its own."""
+    if isinstance(value, Mapping):
+        return [path for inner, content in value.items() for path in _named_files(inner, content)]
+    if isinstance(value, list):
+        return [path for content in value for path in _named_files(key, content)]
+    return [value] if value and key.endswith("_file") else []
 
 
 def _parameters(pipeline: Pipeline, made: list[str], environment: Environment) -> list[dict[str, list[str]]]:

@@ -39,6 +39,8 @@ class ReportFacts:
     """``card.json`` of the planner bundle."""
     training: Mapping[str, Any]
     """``DistillationConfig`` as JSON: what the models were really trained with."""
+    grounding: pd.DataFrame | None = None
+    """``GroundingRates``; None where annotation saved none."""
     pictures: Path | None = None
     """Directory with ``pictures.json``."""
     split: str = "val"

@@ -13,7 +13,19 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from dima_pipeline.reporting import answers, charts, commands, drift, protocols, results, run, sweep, verdicts, wording
+from dima_pipeline.reporting import (
+    answers,
+    charts,
+    commands,
+    drift,
+    grounding,
+    protocols,
+    results,
+    run,
+    sweep,
+    verdicts,
+    wording,
+)
 from dima_pipeline.reporting.facts import ReportFacts
 from dima_pipeline.storage.manifest import write_manifest
 
@@ -75,6 +87,8 @@ def _top(facts: ReportFacts) -> dict[str, Any]:
         "findings": run.finding_rows(facts.findings),
         "overlap": run.overlap_in_words(facts.overlap),
         "stages": run.stage_rows(facts),
+        "grounding": grounding.grounding_rows(facts),
+        "grounded": grounding.grounding_in_words(facts),
     }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from pydantic import Field
 
 from dima_pipeline.plugins import config_dataclass
-from dima_pipeline.slices._tracks import FRONT_M, by_sample, distance_to_paths, sample_rows
+from dima_pipeline.slices._tracks import FRONT_M, by_sample, distance_to_paths, is_parked, sample_rows
 
 
 @config_dataclass
@@ -28,7 +28,7 @@ class ClosePedestrian:
 
     def members(self, tables: Any) -> pd.Series:
         """Bool by sample_token."""
-        agents = tables.agents[tables.agents.category.isin(self.config.categories)]
+        agents = tables.agents[tables.agents.category.isin(self.config.categories) & ~is_parked(tables)]
         agents = agents[agents.x_m.between(0.0, self.config.max_ahead_m)]
         is_close = distance_to_paths(agents, tables, beyond_m=FRONT_M) <= self.config.max_distance_m
         counts = np.bincount(sample_rows(agents, tables)[is_close], minlength=len(tables.samples))

@@ -25,6 +25,9 @@ class Config:
 
     max_standing_mps: float = Field(0.3, gt=0)
     max_ahead_m: float = Field(30.0, gt=0)
+    """To the nearest vehicle that stands in the way."""
+    max_row_m: float = Field(20.0, ge=0)
+    """How far beyond it others may stand that are passed in one go."""
     min_overlap_m: float = Field(0.3, ge=0)
     """How far the vehicle reaches into the strip that the ego would sweep straight on."""
     min_aside_m: float = Field(1.2, gt=0)
@@ -63,8 +66,10 @@ class Overtaking:
         next_mps = np.linalg.norm(moved - agents[["x_m", "y_m"]].to_numpy(float), axis=1) / STEP_S
         speed = np.fmax(np.hypot(agents.vx_mps.to_numpy(float), agents.vy_mps.to_numpy(float)), next_mps)
         overlap = (EGO_WIDTH_M + agents.width_m) / 2 - agents.y_m.abs()
-        found = agents.category.isin(VEHICLES) & agents.x_m.between(FRONT_M, config.max_ahead_m)
-        return agents[found & (overlap >= config.min_overlap_m) & (speed <= config.max_standing_mps)]
+        found = agents.category.isin(VEHICLES) & agents.x_m.between(FRONT_M, config.max_ahead_m + config.max_row_m)
+        standing = agents[found & (overlap >= config.min_overlap_m) & (speed <= config.max_standing_mps)]
+        nearest_m = standing.groupby("sample_token").x_m.transform("min")
+        return standing[(nearest_m <= config.max_ahead_m) & (standing.x_m <= nearest_m + config.max_row_m)]
 
     def _passed(self, track: Track, at: int, end_m: float) -> int:
         """The first keyframe beyond what ends ``end_m`` ahead of ``at``; ``at`` where the ego does not go around it

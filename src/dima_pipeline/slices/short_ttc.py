@@ -1,33 +1,46 @@
-"""Keyframes where the ego, going on as it goes now, would hit somebody soon who goes on as he goes now.
+"""Keyframes with a short time to collision: the ego and somebody who crosses its way would soon meet.
 
-Oriented boxes at constant velocity, as time to collision is defined: nobody turns and nobody brakes, and the first
-contact is exact. Who comes up from behind is left out, it is for him to brake; so is an ego that stands.
+Everybody goes on as he goes now, at constant speed and turn rate; so a bend of the road brings nobody on a collision
+course who only follows it. Crossing is counted where they would meet: whoever drives ahead, comes towards the ego or
+stands at the kerb is left out, as is who comes from behind and an ego that stands.
 """
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
-from dima_pipeline.geometry import box_corners, ego_boxes
+from dima_pipeline.geometry import boxes_overlap, ego_boxes
 from dima_pipeline.plugins import config_dataclass
-from dima_pipeline.slices._tracks import MOVABLE, by_sample, sample_rows
-from dima_pipeline.storage.keyframes import agent_velocities, ego_speeds
+from dima_pipeline.slices._tracks import (
+    MOVABLE,
+    agent_motions,
+    by_sample,
+    ego_turn_rates,
+    rolled_out,
+    sample_rows,
+)
+from dima_pipeline.storage.keyframes import ego_speeds
 
 Array = np.ndarray
+TICK_S = 0.1
+"""Between the moments at which boxes are compared: fast traffic moves by a metre, less than any box is long."""
 
 
 @config_dataclass
 class Config:
     """What is too soon, and for whom."""
 
-    max_time_s: float = Field(2.5, gt=0)
+    max_time_s: float = Field(4.0, ge=TICK_S)
     min_ego_mps: float = Field(1.0, ge=0)
     """A slower ego is as good as standing."""
+    min_agent_mps: float = Field(0.8, ge=0)
+    """Slower than anybody walks who means to cross."""
+    min_crossing_deg: float = Field(45.0, ge=0, le=90)
+    """Between the two courses where they meet, whichever way they point."""
     categories: tuple[str, ...] = MOVABLE
-    """Cones and barriers are left out: in every bend that they line, straight on leads into them."""
 
 
 class ShortTtc:
@@ -38,38 +51,34 @@ class ShortTtc:
 
     def members(self, tables: Any) -> pd.Series:
         """Bool by sample_token."""
-        is_asked = (tables.agents.category.isin(self.config.categories) & (tables.agents.x_m > 0)).to_numpy(bool)
-        agents = tables.agents[is_asked]
-        velocity = np.nan_to_num(agent_velocities(tables)[is_asked])
-        rows = sample_rows(agents, tables)
-        speed = np.nan_to_num(ego_speeds(tables))[rows]
-        boxes = agents[["x_m", "y_m", "yaw_rad", "length_m", "width_m"]].to_numpy(float)
-        ego_velocity = np.stack([speed, np.zeros_like(speed)], -1)
-        time_s = time_to_contact(ego_boxes(np.zeros((len(agents), 3))), boxes, velocity - ego_velocity)
-        is_soon = (time_s <= self.config.max_time_s) & (np.abs(speed) >= self.config.min_ego_mps)
-        return by_sample(np.bincount(rows[is_soon], minlength=len(tables.samples)) > 0, tables)
+        rows = sample_rows(tables.agents, tables)
+        speed, (velocity, turning) = np.nan_to_num(ego_speeds(tables)), agent_motions(tables)
+        is_ahead = tables.agents.category.isin(self.config.categories) & (tables.agents.x_m > 0)
+        both_move = np.linalg.norm(velocity, axis=1) >= self.config.min_agent_mps
+        both_move &= np.abs(speed[rows]) >= self.config.min_ego_mps
+        chosen = np.flatnonzero(both_move & is_ahead.to_numpy(bool))
+        motion = np.column_stack([speed[rows], np.nan_to_num(ego_turn_rates(tables))[rows]])
+        is_soon = self._meets(tables.agents.iloc[chosen], velocity[chosen], turning[chosen], motion[chosen])
+        return by_sample(np.bincount(rows[chosen[is_soon]], minlength=len(tables.samples)) > 0, tables)
 
-
-def time_to_contact(
-    first: Float[Array, "N 5"], second: Float[Array, "N 5"], velocity: Float[Array, "N 2"]
-) -> Float[Array, "N"]:
-    """Seconds until the ``second`` box, moving at ``velocity`` (m/s) relative to the ``first``, overlaps it: 0 where it
-    does now, infinity where it never will.
-
-    Boxes that do not turn overlap while their shadows on all four edge normals do (separating axes), and each shadow
-    does so from one moment to another.
-    """
-    corners = np.stack([box_corners(first), box_corners(second)], 1)
-    yaws = np.stack([first[:, 2], first[:, 2] + np.pi / 2, second[:, 2], second[:, 2] + np.pi / 2], -1)
-    axes = np.stack([np.cos(yaws), np.sin(yaws)], -1)
-    shadows = np.einsum("nbcd,nad->nbac", corners, axes)
-    low, high = shadows.min(-1), shadows.max(-1)
-    closing = np.einsum("nd,nad->na", velocity, axes)
-    # Without motion along an axis these are -inf and inf where the shadows overlap, else twice the same or NaN.
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        times = np.stack([(low[:, 0] - high[:, 1]) / closing, (high[:, 0] - low[:, 1]) / closing])
-    begin, end = times.min(0).max(-1), times.max(0).min(-1)
-    return np.where((begin < end) & (end > 0), np.maximum(begin, 0.0), np.inf)
+    def _meets(
+        self, agents: pd.DataFrame, velocity: Float[Array, "N 2"], turning: Float[Array, "N"], ego: Float[Array, "N 2"]
+    ) -> Bool[Array, "N"]:
+        """Whether each agent, turning at a rate, crosses an ego of a speed and turn rate and would be hit in time."""
+        seconds = TICK_S * np.arange(round(self.config.max_time_s / TICK_S) + 1)
+        own = rolled_out(ego[:, 0], ego[:, 1], seconds)
+        start = agents[["x_m", "y_m", "yaw_rad"]].to_numpy(float)
+        course = np.arctan2(velocity[:, 1], velocity[:, 0])
+        moved = rolled_out(np.linalg.norm(velocity, axis=1), turning, seconds)
+        cos, sin = np.cos(course)[:, None], np.sin(course)[:, None]
+        x = start[:, :1] + cos * moved[..., 0] - sin * moved[..., 1]
+        y = start[:, 1:2] + sin * moved[..., 0] + cos * moved[..., 1]
+        size = np.broadcast_to(agents[["length_m", "width_m"]].to_numpy(float)[:, None], (*x.shape, 2))
+        boxes = np.concatenate([np.stack([x, y, start[:, 2:] + moved[..., 2]], -1), size], -1)
+        touching = boxes_overlap(ego_boxes(own), boxes)
+        first: Int[Array, "N"] = touching.argmax(1)
+        between = course + np.take_along_axis(moved[..., 2] - own[..., 2], first[:, None], 1)[:, 0]
+        return touching.any(1) & (np.abs(np.sin(between)) >= np.sin(np.radians(self.config.min_crossing_deg)))
 
 
 build = ShortTtc

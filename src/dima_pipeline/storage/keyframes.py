@@ -47,6 +47,8 @@ class Keyframe:
     """Measured, else from the first future step, else NaN."""
     is_visible: Bool[Array, "N"]
     """Inside the perception range and seen: by visibility, else by LIDAR points, else assumed."""
+    is_doubtful: Bool[Array, "N"]
+    """Not so, but LIDAR points hit it, or may have: somebody else may see it."""
     future: Float[Array, "N 6 3"]
     """x, y, yaw."""
     future_valid: Bool[Array, "N 6"]
@@ -102,6 +104,7 @@ def keyframes(tables: Any) -> Iterator[Keyframe]:
         "box": agents[["x_m", "y_m", "yaw_rad", "length_m", "width_m"]].to_numpy(float),
         "velocity": velocity,
         "is_visible": seen(agents),
+        "is_doubtful": ~seen(agents) & ~(agents.num_lidar_points == 0).to_numpy(bool),
         "future": future,
         "future_valid": future_valid,
     }

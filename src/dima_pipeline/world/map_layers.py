@@ -4,6 +4,7 @@ Points that coincide are one node: the devkit finds the next road by the nodes t
 """
 
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ class _TownLayers:
 
     def _node(self, x: float, y: float) -> str:
         # Two ways to compute a point differ in the last bits, which may fall on two sides of a rounding step.
-        near = [(round(x + dx, 4), round(y + dy, 4)) for dx in _JITTER for dy in _JITTER]
-        found = next((self.known[key] for key in near if key in self.known), None)
+        xs, ys = ({round(value + by, 4): None for by in _JITTER} for value in (x, y))
+        found = next((self.known[key] for key in product(xs, ys) if key in self.known), None)
         if found is None:
             key = (round(x, 4), round(y, 4))
             found = self.known[key] = self.token("node", *key)

@@ -7,13 +7,13 @@ from dima_pipeline.pipelines.ingestion.pipeline import TABLES
 
 
 def create_pipeline() -> Pipeline:
-    """Tables in, pairs, edits and slice members out."""
+    """Tables in; pairs with the rates of their checks, edits and slice members out."""
     return Pipeline(
         [
             node(
                 annotate_scenes,
-                ["params:annotation", *TABLES],
-                ["vqa_pairs", "scene_edits", "slice_members"],
+                ["params:annotation", "world_truth", *TABLES],
+                ["vqa_pairs", "scene_edits", "slice_members", "grounding_rates"],
                 name="annotate_scenes",
             )
         ]

@@ -6,7 +6,7 @@ from dima_pipeline.pipelines.report import nodes
 
 INPUTS = {
     **{name: name for name in ["scenes", "samples", "slice_members", "vqa_scores", "training_log", "latencies"]},
-    **{"findings": "audit_findings", "overlap": "geographic_overlap"},
+    **{"findings": "audit_findings", "overlap": "geographic_overlap", "grounding": "grounding_rates"},
     **{"summaries": "score_summaries", "differences": "score_differences"},
     **{name: name for name in ["sweep_trials", "drift_scores", "drift_verdict", "pictures"]},
     **{"planner_bundle": "planner_bundle", "joint_model": "joint_model"},
