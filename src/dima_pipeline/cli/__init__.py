@@ -13,6 +13,7 @@ from dima_pipeline.cli.dvc import dvc_command
 from dima_pipeline.cli.errors import clear_errors, kedro_errors
 from dima_pipeline.cli.estimate import estimate_command
 from dima_pipeline.cli.gallery import gallery_command
+from dima_pipeline.cli.import_weights import import_weights_command
 from dima_pipeline.cli.review import review_command
 from dima_pipeline.cli.score import score_command
 
@@ -58,5 +59,6 @@ main.add_command(drivelm_group)
 main.add_command(dvc_command)
 main.add_command(estimate_command)
 main.add_command(gallery_command)
+main.add_command(import_weights_command)
 main.add_command(review_command)
 main.add_command(score_command)
