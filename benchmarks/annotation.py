@@ -3,6 +3,7 @@
     python benchmarks/annotation.py                            a generated world of 60 scenes without pictures
     python benchmarks/annotation.py --scenes 200 --seed 1
     python benchmarks/annotation.py --root DIR --version v1.0-mini
+    python benchmarks/annotation.py --scenes 200 --seed 11 --write DIR    also tables and pairs, as parquet files in DIR
 
 One line a category, then one a question template. ``phrasings`` are counted after names, numbers and directions are
 blanked out. The bars are 60 % a category and 85 % a template; the time is that of the rules alone, tables in memory.
@@ -15,13 +16,14 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from dima_pipeline.annotations import ANNOTATORS
+from dima_pipeline.contracts.batch import VqaPair
 from dima_pipeline.curation.annotate import TruthfulScene, truthful_scenes
 from dima_pipeline.curation.grounding import check_pairs
 from dima_pipeline.curation.splits import synthetic_scene_names
@@ -72,6 +74,15 @@ def table(groups: dict[str, list[tuple[str, str]]], num_keyframes: int, bar: flo
         print(f"{name:20} {sizes} {len({plain(text) for text, _ in rows}):9} {share:13.1%}{mark}  {answer[:60]}")
 
 
+def write(folder: Path, scenes: list[TruthfulScene], pairs: list[VqaPair]) -> None:
+    """The tables of the scenes and their pairs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for field in fields(TruthfulScene):
+        pd.concat([getattr(scene, field.name) for scene in scenes]).to_parquet(folder / f"{field.name}.parquet")
+    rows = [{**asdict(pair), "objects": list(pair.objects)} for pair in pairs]
+    pd.DataFrame(rows).to_parquet(folder / "vqa_pairs.parquet")
+
+
 def main() -> None:
     """Annotate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,6 +90,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--root", type=Path)
     parser.add_argument("--version", default="v1.0-mini")
+    parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
     source = recorded_scenes(arguments.root, arguments.version) if arguments.root else None
     scenes = list(source or generated_scenes(arguments.scenes, arguments.seed))
@@ -87,6 +99,8 @@ def main() -> None:
     begin = time.process_time()
     asked = [list(rules.templated_pairs(scene, np.random.default_rng(at))) for at, scene in enumerate(scenes)]
     seconds = time.process_time() - begin
+    if arguments.write:
+        write(arguments.write, scenes, [pair for rows in asked for _, pair in rows])
     by_category, by_template = defaultdict(list), defaultdict(list)
     for template, pair in (one for rows in asked for one in rows):
         by_category[pair.category].append((pair.question, pair.answer))

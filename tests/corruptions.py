@@ -58,7 +58,7 @@ CLASSES: dict[str, tuple[tuple[str, ...], ...]] = {
     "event": _each(
         *("The road bends", "The ego vehicle follows another vehicle", "The ego vehicle drives on after a stop"),
         *("A pedestrian walks across a pedestrian crossing", "A construction site narrows the lane"),
-        *("The vehicle ahead brakes hard", "Vehicles ahead wait at a red light", "Nothing special"),
+        *("The vehicle ahead has braked hard", "Vehicles ahead wait at a red light", "Nothing special"),
         *("The ego vehicle turns left at a junction", "The ego vehicle turns right at a junction"),
     ),
 }

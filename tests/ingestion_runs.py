@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from dima_pipeline.curation.config import IngestionConfig
@@ -84,7 +85,8 @@ def kill_after(root: Path, folder: Path, delay_s: float, num_processes: int = 1)
     until_first_step(folder)
     time.sleep(delay_s)
     was_at_work = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it may have ended by itself and left nobody of its group
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return was_at_work
 

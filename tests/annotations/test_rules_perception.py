@@ -182,8 +182,11 @@ def test_a_tag_lies_in_the_camera_of_its_direction(bearing_deg, camera):
 
 
 def test_of_two_alike_in_a_direction_only_the_nearest_is_named_and_called_so():
-    scene = scene_with(a=Actor("car", (15, 0, 0)), b=Actor("car", (22, 3, 0)), c=Actor("car", (-9, 0, 0)))
+    scene = scene_with(a=Actor("car", (15, 0, 0)), b=Actor("car", (28, 3, 0)), c=Actor("car", (-9, 0, 0)))
     assert answer_to(scene, "important_objects") == "The nearest car to the front and the car to the back."
+    # The ego comes nearer to the second car, which has no name of its own, than to the one behind.
+    nearer = scene_with(a=Actor("car", (15, 0, 0)), b=Actor("car", (22, 3, 0)), c=Actor("car", (-9, 0, 0)))
+    assert answer_to(nearer, "important_objects") is None
     assert answer_to(scene_with(), "important_objects") == "None."
     level = scene_with(a=Actor("car", (15, 1, 0)), b=Actor("car", (15, -1, 0)))
     assert answer_to(level, "important_objects") is None

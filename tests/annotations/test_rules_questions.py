@@ -222,13 +222,27 @@ def test_rolled_out_boxes_never_jump_and_turns_are_mirror_images(speed, action):
         (5.0, 0.05, "slightly steering to the left. The ego vehicle is driving with normal speed."),
         (10.0, -0.2, "steering to the right. The ego vehicle is driving fast."),
         (13.0, 0.0, "going straight. The ego vehicle is driving very fast."),
-        (0.1, 0.3, "going straight. The ego vehicle is not moving."),
     ],
 )
 def test_behavior_is_one_of_drivelms_combinations(speed, yaw_rate, words):
-    assert (
-        behavior(first_frame(HandScene(ego=from_speeds([speed] * 7, yaw_rate)))).answer == f"The ego vehicle is {words}"
-    )
+    (asked,) = behavior(first_frame(HandScene(ego=from_speeds([speed] * 7, yaw_rate))))
+    assert asked.answer == f"The ego vehicle is {words}"
+
+
+def test_who_turns_on_the_spot_neither_drives_nor_stands_in_drivelms_words():
+    assert not list(behavior(first_frame(HandScene(ego=from_speeds([0.1] * 7, 0.3)))))
+
+
+def test_who_follows_is_never_in_the_way_of_the_ego():
+    # In 3 s it is 7 m further than the ego is now, where the ego left 8 m ago.
+    scene = scene_with(car=Actor("car", straight(len(scene_with().ego), 5.0, start_x=-8.0)))
+    assert answer_to(scene, "in_the_way") == "No."
+
+
+def test_the_speed_to_come_is_that_of_the_keyframe_then_not_the_mean_before_it():
+    # Brakes from 6 m/s by 1 m/s at each of six keyframes.
+    scene = HandScene(ego=from_speeds([6, 5, 4, 3, 2, 1, 0.6]), speeds=(6, 5, 4, 3, 2, 1, 0.6, 0.5))
+    assert answer_to(scene, "target_speed") == "0.6 m/s."
 
 
 RICH = scene_with(

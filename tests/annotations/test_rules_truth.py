@@ -46,11 +46,11 @@ def test_the_color_of_the_traffic_light_ahead_is_asked_where_there_is_one():
 
 
 def test_events_of_the_moment_are_told_the_most_urgent_first():
-    truth = [("event", "lead_vehicle", "lead", 0, 3), ("event", "hard_braking_lead", "lead", 1, 2)]
-    both = "The vehicle ahead brakes hard. The ego vehicle follows another vehicle."
+    truth = [("event", "lead_vehicle", "lead", 0, 2.4), ("event", "hard_braking_lead", "lead", 1, 2)]
+    both = "The vehicle ahead has braked hard. The ego vehicle follows another vehicle."
     assert answer_to(LEAD, "event", truth=truth, index=2) == both
     assert answer_to(LEAD, "event", truth=truth) == "The ego vehicle follows another vehicle."
-    assert answer_to(LEAD, "event", truth=truth, index=7) == "Nothing special."
+    assert answer_to(LEAD, "event", truth=truth, index=5) == "Nothing special."
 
 
 def test_an_event_without_words_is_not_spoken_of():

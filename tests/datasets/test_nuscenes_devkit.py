@@ -52,6 +52,7 @@ def test_every_value_of_the_hand_made_root_is_the_devkits(hand_made: Comparison)
     assert lines["map, ped_crossing: points on get_map_geom"].num_values > 100
 
 
+@pytest.mark.slow
 def test_every_value_of_mini_is_the_devkits(mini: Comparison) -> None:
     scenes: list[SceneTables] = []
     lines = summarise(mini.root(scenes.append))

@@ -16,6 +16,7 @@ def val_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return world(tmp_path_factory.mktemp("slices") / "root", "val", 204, NUM_SCENES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", sorted(CASES.keys() - NEVER))
 def test_a_slice_finds_what_truly_happens_and_nothing_else(case: str, val_world: World) -> None:
     result = score(members_and_truth(val_world, case))

@@ -11,6 +11,9 @@ from dima_pipeline.contracts.frames import AGENT_CATEGORIES
 from dima_pipeline.contracts.scene_words import (
     AHEAD_M,
     DIRECTIONS,
+    FAR_M,
+    IN_WAY_MARGIN_M,
+    NEAR_M,
     SIDE_M,
     VEHICLES,
     counted,
@@ -32,6 +35,13 @@ def important_objects(view: View) -> Iterator[Asked]:
     first = view.mentions[:3]
     is_there = (view.frame.is_visible | view.frame.is_doubtful) & (view.distance <= AHEAD_M)
     if not first and is_there.any():
+        return
+    # Who cannot be named, since another of its kind is nearer, must not matter more than those that are; nor must the
+    # last of these matter more than the first.
+    named = [mention.row for mention in first]
+    gap, others = view.concern(), np.setdiff1d(np.flatnonzero(is_there), named)
+    is_omitted = (view.concern(IN_WAY_MARGIN_M)[others] < min(gap[named].max(initial=-2.0), FAR_M)).any()
+    if is_omitted or (np.diff(np.digitize(gap[named], (0.0, NEAR_M, FAR_M))) < 0).any():
         return
     phrasings = (
         "What are the important objects in the current scene?",
@@ -181,7 +191,9 @@ def _statuses(view: View, rng: np.random.Generator) -> Iterator[Asked]:
     if not rows or None in found or not view.is_sure((category,), direction, reach(direction)):
         return
     number = Counter(found)
-    words = [counted(number[status], category, str(status)) for status in sorted(number, key=str)]
+    # "5 not moving cars" is no English.
+    said = {status: str(status).replace("not moving", "stationary") for status in number}
+    words = [counted(number[status], category, said[status]) for status in sorted(number, key=str)]
     what = f"{plural(category)} {_place(direction)}"
     phrasings = (
         f"What is the status of the {what}?",

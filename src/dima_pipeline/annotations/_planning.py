@@ -42,19 +42,21 @@ COMES_OUT = {
     "crossing_pedestrian": "crosses the road",
     "cut_in": "changes into the lane of the ego vehicle",
     "pull_out": "pulls out in front of the ego vehicle",
-    "hard_braking_lead": "brakes hard",
+    "hard_braking_lead": "has braked hard",
     "wrong_way_cyclist": "comes towards the ego vehicle on the same lane",
 }
 """Events that are a reason to slow down, of the instance that they are about."""
 
 
-def behavior(frame: Keyframe) -> Asked:
+def behavior(frame: Keyframe) -> Iterator[Asked]:
     """DriveLM's description of the ego in one of 21 combinations, from the mean speed and the turn over 3 s."""
     turn = float(wrap_angle(frame.ego_future[-1, 2]))
     mean_mps = float(_step_speeds(frame).mean())
     pace = next((words for limit, words in SPEED_WORDS if mean_mps < limit), "driving very fast")
     heading = "going straight"
-    if pace != "not moving" and abs(turn) >= SLIGHT_TURN_RAD:
+    if pace == "not moving" and abs(turn) >= SLIGHT_TURN_RAD:
+        return
+    if abs(turn) >= SLIGHT_TURN_RAD:
         slightly = "slightly " if abs(turn) < TURN_RAD else ""
         heading = f"{slightly}steering to the {'left' if turn > 0 else 'right'}"
     phrasings = (
@@ -63,7 +65,7 @@ def behavior(frame: Keyframe) -> Asked:
         "Describe the behavior of the ego vehicle in the next 3 s.",
         "What will be the behavior of the ego vehicle?",
     )
-    return Asked("behavior", phrasings, f"The ego vehicle is {heading}. The ego vehicle is {pace}.")
+    yield Asked("behavior", phrasings, f"The ego vehicle is {heading}. The ego vehicle is {pace}.")
 
 
 def planning(view: View, rng: np.random.Generator) -> Iterator[Asked]:
@@ -176,7 +178,9 @@ def _numbers(view: View) -> Iterator[Asked]:
         "At what speed should the ego vehicle drive in 3 s?",
         "In 3 s, how fast should the ego vehicle drive?",
     )
-    yield Asked("target_speed", phrasings, f"{metres_per_second(float(steps[-1]))}.", share=share)
+    speed_mps = float(view.frame.later_mps[-1])
+    if np.isfinite(speed_mps) and speed_mps >= 0:
+        yield Asked("target_speed", phrasings, f"{metres_per_second(speed_mps)}.", share=share)
 
 
 def _priority(view: View) -> Iterator[Asked]:
@@ -188,7 +192,11 @@ def _priority(view: View) -> Iterator[Asked]:
     by_rank = sorted((order[row], int(row)) for row in rows)
     if not view.mentions or not is_clear_cut or by_rank[0][1] != view.mentions[0].row:
         return
-    first = view.mentions[0]
+    first, gap = view.mentions[0], view.concern()
+    # Who is near now must also come nearest: the order of the moment and that of the next 3 s agree, or none is told.
+    others = [row for _, row in by_rank[1:]]
+    if (view.concern(IN_WAY_MARGIN_M)[others] < gap[first.row]).any():
+        return
     if len(by_rank) < 2 or by_rank[1][0] - by_rank[0][0] >= PRIORITY_MARGIN_M:
         phrasings = (
             "Which object should the ego vehicle consider first?",
@@ -197,7 +205,9 @@ def _priority(view: View) -> Iterator[Asked]:
             "Which object is most important for the ego vehicle to watch?",
         )
         yield Asked("priority", phrasings, listed([first.words], ""), (first.instance,))
-    if len(ranks) >= 3 and np.diff(ranks[:3]).min() >= PRIORITY_MARGIN_M:
+    named = [mention.row for mention in view.mentions[:3]]
+    agrees = [row for _, row in by_rank[:3]] == named and (np.diff(gap[named]) >= 0).all()
+    if len(ranks) >= 3 and np.diff(ranks[:3]).min() >= PRIORITY_MARGIN_M and agrees:
         phrasings = (
             "In which order should the ego vehicle consider the objects around it?",
             "What is the priority order of the objects for the ego vehicle?",

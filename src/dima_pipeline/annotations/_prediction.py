@@ -7,7 +7,7 @@ import numpy as np
 from dima_pipeline.annotations._asking import Asked, phrased
 from dima_pipeline.annotations._truth import LASTS
 from dima_pipeline.annotations._view import Mention, View
-from dima_pipeline.contracts.frames import EGO_WIDTH_M, NUM_FUTURE_STEPS, STEP_S
+from dima_pipeline.contracts.frames import NUM_FUTURE_STEPS, STEP_S
 from dima_pipeline.contracts.scene_words import (
     CLOSER_M,
     IN_WAY_MARGIN_M,
@@ -24,7 +24,7 @@ from dima_pipeline.contracts.scene_words import (
     metres,
     yes_no,
 )
-from dima_pipeline.geometry import distance_to_polyline, wrap_angle
+from dima_pipeline.geometry import wrap_angle
 
 STILL = ("traffic_cone", "barrier")
 NEAR_MARGIN_M = 0.3
@@ -49,18 +49,12 @@ def prediction(view: View, rng: np.random.Generator) -> Iterator[Asked]:
 
 def near_future(view: View, within_m: float) -> np.ndarray:
     """Which agents' centres come within a distance of the ego at a known step of the next 3 s."""
-    frame = view.frame
-    gap = np.linalg.norm(frame.future[:, :, :2] - frame.ego_future[None, :, :2], axis=-1)
-    return (np.where(frame.future_valid, gap, np.inf) < within_m).any(1)
+    return np.asarray(view.near_gap < within_m)
 
 
 def gets_in_the_way(view: View, row: int, margin_m: float = 0.0) -> bool:
-    """Whether the agent's centre comes onto the strip that the ego drives along."""
-    frame = view.frame
-    driven = np.concatenate([np.zeros((1, 2)), frame.ego_future[:, :2]])
-    reach = (EGO_WIDTH_M + frame.box[row, 4]) / 2 + margin_m
-    future = frame.future[row][frame.future_valid[row]][:, :2]
-    return bool((distance_to_polyline(future, driven) < reach).any()) if len(future) else False
+    """Whether the agent's centre comes onto the strip that the ego has still to drive along at that moment."""
+    return bool(view.way_gap[row] < margin_m)
 
 
 def is_known(view: View, row: int) -> bool:
@@ -133,9 +127,9 @@ def _in_the_way(view: View, mention: Mention) -> Iterator[Asked]:
         phrasings = phrased(
             mention.name,
             "Will {x} be in the way of the ego vehicle in the next 3 s?",
-            "Will {x} get onto the path of the ego vehicle?",
-            "Will {x} get in the way of the ego vehicle in the next 3 s?",
-            "Will {x} cross the path of the ego vehicle in the next 3 s?",
+            "In the next 3 s, will {x} be in the way of the ego vehicle?",
+            "Will {x} be in the way of the ego vehicle within 3 s?",
+            "Is {x} going to be in the way of the ego vehicle in the next 3 s?",
         )
         yield Asked("in_the_way", phrasings, yes_no(surely), (mention.instance,), 1.0 if surely else 0.1)
 

@@ -11,12 +11,16 @@ from dima_pipeline.contracts.scene_words import (
     CONSTRUCTION,
     EVENT_WORDS,
     SIDE_M,
+    SLIGHT_TURN_RAD,
     kilometres_per_hour,
     kinds,
     metres_per_second,
     yes_no,
 )
+from dima_pipeline.geometry import wrap_angle
 
+PASSES = ("overtaking", "double_parked_truck")
+"""Events that last until the ego is back in its lane, longer than it passes the other."""
 CROSSING_AHEAD_M = 25.0
 CROSSING_ASIDE_M = 6.0
 DIVIDER_ASIDE_M = 5.0
@@ -83,8 +87,8 @@ def _crossing(view: View) -> Iterator[Asked]:
     if is_ahead(MAP_MARGIN_M) == is_ahead(-MAP_MARGIN_M):
         phrasings = (
             "Is there a pedestrian crossing ahead?",
-            "Is the ego vehicle driving towards a pedestrian crossing?",
-            "Does the ego vehicle approach a pedestrian crossing?",
+            "Is there a pedestrian crossing ahead of the ego vehicle?",
+            "Is there a pedestrian crossing in front of the ego vehicle?",
             "Is a pedestrian crossing in front of the ego vehicle within 25 m?",
         )
         yield Asked("crossing", phrasings, yes_no(is_ahead(0.0)), share=1.0 if is_ahead(0.0) else 0.5)
@@ -152,7 +156,10 @@ def _signal(view: View) -> Iterator[Asked]:
 
 def _events(view: View) -> Iterator[Asked]:
     found = {value for value, _ in view.truth.events}
-    if not view.truth.is_known or not found <= set(EVENT_WORDS):
+    if not view.truth.is_known or not found <= set(EVENT_WORDS) or _is_passed(view):
+        return
+    known = view.frame.ego_future[view.frame.ego_future_valid]
+    if not found and (not len(known) or abs(float(wrap_angle(known[-1, 2]))) >= SLIGHT_TURN_RAD):
         return
     phrasings = (
         "What is happening around the ego vehicle?",
@@ -164,3 +171,10 @@ def _events(view: View) -> Iterator[Asked]:
     named = {instance for _, instance in view.truth.events}
     objects = tuple(instance for instance in view.frame.instances if instance in named)
     yield Asked("event", phrasings, answer or "Nothing special.", objects, 1.0 if found else 0.1)
+
+
+def _is_passed(view: View) -> bool:
+    """Whether the ego has left behind what an event says that it passes."""
+    passed = {instance for value, instance in view.truth.events if value in PASSES}
+    rows = [row for row, instance in enumerate(view.frame.instances) if instance in passed]
+    return bool((view.frame.box[rows, 0] < -view.frame.box[rows, 3] / 2).any())

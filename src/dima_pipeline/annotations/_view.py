@@ -16,6 +16,7 @@ from dima_pipeline.contracts.scene_words import (
     AHEAD_M,
     CREEPS_MPS,
     DIRECTIONS,
+    IN_WAY_M,
     IN_WAY_MARGIN_M,
     MOVING_MPS,
     REACH_M,
@@ -74,6 +75,10 @@ class View:
     in_way: Bool[Array, "N"]
     is_way_clear_cut: Bool[Array, "N"]
     """Not within the margin of being in the way."""
+    near_gap: Float[Array, "N"]
+    """Least distance of the centre to the ego's origin at a known step of the next 3 s, m; infinite without one."""
+    way_gap: Float[Array, "N"]
+    """Least distance of the centre to the strip that the ego has still to drive along then, negative on it."""
     mentions: tuple[Mention, ...]
 
     def rows(self, categories: tuple[str, ...], direction: str | None = None, reach_m: float = np.inf) -> list[int]:
@@ -83,6 +88,12 @@ class View:
     def is_sure(self, categories: tuple[str, ...], direction: str | None = None, reach_m: float = np.inf) -> bool:
         """Whether nothing of the kind is there that is not counted as seen, but might be."""
         return not self._select(self.frame.is_doubtful, categories, direction, reach_m)
+
+    def concern(self, margin_m: float = 0.0) -> Float[Array, "N"]:
+        """How near an object comes in the next 3 s, m: -2 for what gets in the way, -1 for what is in the way now."""
+        is_now = (self.in_way | (~self.is_way_clear_cut & (margin_m > 0))) & (self.distance <= IN_WAY_M)
+        gap = np.where(is_now, -1.0, np.where(np.isfinite(self.near_gap), self.near_gap, self.distance))
+        return np.asarray(np.where(self.way_gap < margin_m, -2.0, gap))
 
     def tokens(self, rows: list[int]) -> tuple[str, ...]:
         """Instance tokens of rows."""
@@ -135,6 +146,8 @@ def make_view(frame: Keyframe, num_objects: int, is_tagged: bool, truth: Truth, 
         path=path,
         in_way=in_way,
         is_way_clear_cut=on_path(frame, path, IN_WAY_MARGIN_M) == on_path(frame, path, -IN_WAY_MARGIN_M),
+        near_gap=_near_gap(frame),
+        way_gap=_way_gap(frame),
         mentions=tuple(mention._replace(tag=tag) for mention, tag in zip(mentions, tags, strict=True)),
     )
 
@@ -143,6 +156,20 @@ def on_path(frame: Keyframe, path: Float[Array, "P 2"], margin_m: float = 0.0) -
     """Which agents stand ahead and in the way of the ego, if it follows ``path``."""
     limit = (EGO_WIDTH_M + frame.box[:, 4]) / 2 + margin_m
     return (frame.box[:, 0] > 0) & (distance_to_polyline(frame.box[:, :2], path) < limit)
+
+
+def _near_gap(frame: Keyframe) -> Float[Array, "N"]:
+    gap = np.linalg.norm(frame.future[:, :, :2] - frame.ego_future[None, :, :2], axis=-1)
+    return np.asarray(np.where(frame.future_valid, gap, np.inf).min(1))
+
+
+def _way_gap(frame: Keyframe) -> Float[Array, "N"]:
+    # Who follows reaches the ground that the ego has left: only what lies before it at each step counts.
+    half = (EGO_WIDTH_M + frame.box[:, 4]) / 2
+    steps = range(frame.ego_future.shape[0])
+    left = [frame.ego_future[[*range(step, len(steps)), len(steps) - 1], :2] for step in steps]
+    gap = np.stack([distance_to_polyline(frame.future[:, step, :2], left[step]) for step in steps], 1)
+    return np.asarray(np.where(frame.future_valid, gap, np.inf).min(1) - half)
 
 
 def rank(frame: Keyframe, in_way: Bool[Array, "N"]) -> Float[Array, "N"]:

@@ -112,7 +112,7 @@ class Rules:
             predicted, planned = self._wanted(prediction(view, rng)), self._wanted(planning(view, rng))
             asked["prediction"] = chooser.choose(predicted, config.num_prediction)
             asked["planning"] = chooser.choose(planned, config.num_planning)
-            asked["behavior"] = self._wanted([behavior(frame)])
+            asked["behavior"] = self._wanted(behavior(frame))
         return asked
 
     def _wanted(self, questions: Iterable[Asked]) -> list[Asked]:

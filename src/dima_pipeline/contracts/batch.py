@@ -135,6 +135,9 @@ class BeamTokens:
     map: Float[Array, "B M D"]
     agent_valid: Bool[Array, "B A"]
     map_valid: Bool[Array, "B M"]
+    agent_center: Float[Array, "B A 2"] | None = None
+    """x, y (m) of what each token speaks of, without gradient; None for a planner that does not say."""
+    map_center: Float[Array, "B M 2"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ the way in, a metric protocol on the way out, nobody else. A transform is named 
 read ``image_from_ego = image_from_camera @ camera_from_ego``.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 CONTRACT_VERSION: Final = 1
 
@@ -47,6 +47,9 @@ EGO_CENTER_AHEAD_M: Final = LIDAR_AHEAD_OF_EGO_M + 0.5
 
 MAIN_PROTOCOL: Final = "standardised"
 """Whose scores pictures, plots and the report argue with; those of others stand beside."""
+
+InferenceMode = Literal["planner", "teacher", "dual"]
+"""Who plans: the planner alone, as in the car, the teacher alone, or both (DiMA-Dual, arXiv 2501.09757)."""
 
 IMAGE_SOURCES: Final = ("recorded", "rendered", "missing")
 VQA_CATEGORIES: Final = ("perception", "prediction", "planning", "behavior")

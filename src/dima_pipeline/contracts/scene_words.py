@@ -37,8 +37,9 @@ HEADING_MPS = 1.0
 
 IN_WAY_M = 20.0
 """In the way now: ahead (x > 0) on the expected path (driven path, then 30 m straight on), centre nearer to it than
-half of both widths. Getting in the way: the centre comes that near to the driven path in the next 3 s. No rule asks
-about what lies within ``IN_WAY_MARGIN_M`` of that limit. Reasons speak of what is within ``IN_WAY_M``."""
+half of both widths. Getting in the way: the centre comes that near to what the ego has then still to drive of its path
+of the next 3 s, so that nobody who follows is in the way. No rule asks about what lies within ``IN_WAY_MARGIN_M`` of
+that limit. Reasons speak of what is within ``IN_WAY_M``."""
 IN_WAY_MARGIN_M = 0.3
 NEAR_M = 5.0
 """Near in the next 3 s: centre and ego origin at the same step, known steps 1 ... 6."""
@@ -73,7 +74,7 @@ EVENT_WORDS = {
     "jaywalker": "A pedestrian crosses the road where there is no pedestrian crossing.",
     "crossing_pedestrian": "A pedestrian walks across a pedestrian crossing.",
     "wrong_way_cyclist": "A cyclist comes towards the ego vehicle on the same lane.",
-    "hard_braking_lead": "The vehicle ahead brakes hard.",
+    "hard_braking_lead": "The vehicle ahead has braked hard.",
     "cut_in": "A car changes into the lane of the ego vehicle.",
     "pull_out": "A parked car pulls out in front of the ego vehicle.",
     "bus_stop": "A bus ahead halts at a bus stop.",

@@ -10,7 +10,13 @@ from dima_pipeline.world.staging import Rng, Stage, beside, extend, gates_of, is
 
 KINDS = {"vehicle.car": 0.76, "vehicle.truck": 0.12, "vehicle.bus.rigid": 0.06, "vehicle.motorcycle": 0.06}
 """Shares of vehicles that drive."""
-PARKED = {"vehicle.car": 0.85, "vehicle.truck": 0.05, "vehicle.motorcycle": 0.05, "vehicle.bicycle": 0.05}
+PARKED = {
+    "vehicle.car": 0.82,
+    "vehicle.truck": 0.05,
+    "vehicle.trailer": 0.03,
+    "vehicle.motorcycle": 0.05,
+    "vehicle.bicycle": 0.05,
+}
 CYCLIST_M = 0.75
 """From the middle of a cyclist to the edge of the lane."""
 FRONT_M = EGO_CENTER_AHEAD_M + EGO_LENGTH_M / 2

@@ -55,12 +55,14 @@ def measure(said: Said, evidence: Evidence, tolerance: Tolerance) -> Held:
 
 
 def speed_later(said: Said, evidence: Evidence, tolerance: Tolerance) -> Held:
-    """Whether the ego is as fast at a time of the next 3 s: its mean speed over the half second before."""
+    """Whether the ego is as fast at a keyframe of the next 3 s."""
     measure, time_s = said.value
     step = step_of(time_s)
-    if step < 1 or step > len(evidence.step_mps) or not evidence.has_future or measure.unit != "mps":
+    if step < 1 or step > len(evidence.later_mps) or measure.unit != "mps":
         return Held(None, "")
-    speed = evidence.step_mps[step - 1]
+    speed = abs(evidence.later_mps[step - 1])
+    if math.isnan(speed):
+        return Held(None, "")
     truth = measured(speed, measure, tolerance.speed_mps, tolerance.speed_share, tolerance)
     return Held(truth, f"{speed:.1f} m/s")
 

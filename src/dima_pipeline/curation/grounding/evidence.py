@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from dima_pipeline.contracts.frames import PERCEPTION_RANGE_M, STEP_S
+from dima_pipeline.contracts.frames import NUM_FUTURE_STEPS, PERCEPTION_RANGE_M, STEP_S
 
 
 class Pose(NamedTuple):
@@ -80,6 +80,8 @@ class Evidence:
     truth: list[tuple[str, str, str]]
     """Kind, value and instance (or empty) of the intervals of the world's truth that hold now."""
     has_truth: bool
+    later_mps: list[float]
+    """Speed of the ego at the keyframes that follow, six at most."""
     rolled_out: dict[str, Any] = field(default_factory=dict)
     """Kept by ``danger`` for the next question about the keyframe."""
 
@@ -104,11 +106,7 @@ class Evidence:
     @cached_property
     def speed_mps(self) -> float:
         """Signed speed of the ego: CAN bus, else from the driven path, else NaN."""
-        if not math.isnan(self.sample["speed_mps"]):
-            return float(self.sample["speed_mps"])
-        sides = [pose.x / STEP_S for pose in self.path if pose.step == 1]
-        sides += [-pose.x / STEP_S for pose in self.past if pose.step == -1]
-        return sum(sides) / len(sides) if sides else math.nan
+        return _speed_mps(self.sample, [*self.path, *self.past])
 
     @property
     def has_future(self) -> bool:
@@ -159,8 +157,16 @@ class Evidences(dict[str, Evidence]):
             lines=lines,
             truth=[row[:3] for row in self._truth.get(sample["scene_token"], []) if row[3] <= now <= row[4]],
             has_truth=self._has_truth,
+            later_mps=self._later_mps(sample),
         )
         return self[token]
+
+    def _later_mps(self, sample: Any) -> list[float]:
+        found: list[float] = []
+        while len(found) < NUM_FUTURE_STEPS and (sample := self._samples.get(sample["next"])):
+            poses = [Pose(*row) for row in self._paths.get(sample["sample_token"], [])]
+            found.append(_speed_mps(sample, poses))
+        return found
 
     def has(self, token: str) -> bool:
         """Whether the tables know a keyframe."""
@@ -171,6 +177,13 @@ _AGENT = [
     *("instance_token", "category", "attribute", "x_m", "y_m", "z_m", "yaw_rad"),
     *("length_m", "width_m", "vx_mps", "vy_mps", "is_seen", "is_doubtful"),
 ]
+
+
+def _speed_mps(sample: Any, poses: list[Pose]) -> float:
+    if not math.isnan(sample["speed_mps"]):
+        return float(sample["speed_mps"])
+    sides = [pose.x / (STEP_S * pose.step) for pose in poses if pose.step in (1, -1)]
+    return sum(sides) / len(sides) if sides else math.nan
 
 
 def _with_seen(agents: pd.DataFrame) -> pd.DataFrame:

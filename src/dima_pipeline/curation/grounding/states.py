@@ -3,7 +3,7 @@
 import math
 
 from dima_pipeline.contracts.frames import EGO_WIDTH_M
-from dima_pipeline.curation.grounding.evidence import Evidence, Thing
+from dima_pipeline.curation.grounding.evidence import Evidence, Pose, Thing
 from dima_pipeline.curation.grounding.objects import distance, measured
 from dima_pipeline.curation.grounding.shapes import Point, distance_to_line
 from dima_pipeline.curation.grounding.statements import Said
@@ -66,9 +66,15 @@ def path(said: Said, thing: Thing, evidence: Evidence, tolerance: Tolerance) -> 
         return Held(within(gap, -1.0, reach, margin), f"{gap:.1f} m off the driven path")
     if not evidence.path:
         return Held(None, "")
-    driven: list[Point] = [(0.0, 0.0), *((pose.x, pose.y) for pose in evidence.path)]
-    gap = min((distance_to_line((pose.x, pose.y), driven) for pose in thing.future), default=math.inf)
-    return Held(within(gap, -1.0, reach, margin), f"comes as near as {gap:.1f} m to the driven path")
+    gaps = [distance_to_line((pose.x, pose.y), left) for pose in thing.future if (left := _left_at(pose, evidence))]
+    gap = min(gaps, default=math.inf)
+    return Held(within(gap, -1.0, reach, margin), f"comes as near as {gap:.1f} m to what the ego has still to drive")
+
+
+def _left_at(pose: Pose, evidence: Evidence) -> list[Point]:
+    """Where the ego is at the step of another's pose, and from there on; twice the last point at the last step."""
+    points = [(mine.x, mine.y) for mine in evidence.path if mine.step >= pose.step]
+    return [*points, *points[-1:]]
 
 
 def expected_path(evidence: Evidence, beyond_m: float) -> list[Point]:

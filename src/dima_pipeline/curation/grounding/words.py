@@ -116,7 +116,7 @@ EVENTS = {
     "jaywalker": "crosses the road where there is no pedestrian crossing",
     "crossing_pedestrian": "walks across a pedestrian crossing|crosses at a crosswalk",
     "wrong_way_cyclist": "comes towards the ego vehicle on the same lane",
-    "hard_braking_lead": "brakes hard",
+    "hard_braking_lead": "has braked hard|brakes hard",
     "cut_in": "changes into the lane of the ego vehicle|cuts in",
     "pull_out": "pulls out in front of the ego vehicle",
     "bus_stop": "halts at a bus stop",
