@@ -3,10 +3,12 @@
 import json
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dima_pipeline.export.foreign_map import BUILT_IN, KeyMap, Rule, find_map
+from dima_pipeline.planners import PLANNERS
 
 
 def key_map(**rules) -> KeyMap:
@@ -49,7 +51,7 @@ def test_an_expression_has_to_match_the_whole_name():
 
 
 def test_the_empty_prefix_puts_a_name_before_all():
-    assert find_map("torchvision_resnet").rename_all(["conv1.weight", "fc.bias"]) == {
+    assert key_map(**{"fc.": None, "": "backbone."}).rename_all(["conv1.weight", "fc.bias"]) == {
         "conv1.weight": "backbone.conv1.weight",
         "fc.bias": None,
     }
@@ -149,6 +151,55 @@ def test_the_map_of_vad_sends_every_module_of_it_to_another_place():
         "pts_bbox_head.ego_fut_decoder.0.weight": "trajectory_head.0.weight",
     }
     assert find_map("vad").rename_all(list(names)) == names
+
+
+def resnet50_shapes() -> dict[str, tuple[int, ...]]:
+    """Names and shapes of torchvision's resnet50 without its classifier, written down from its definition."""
+    shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (64, 3, 7, 7), **batch_norm("bn1", 64)}
+    inputs = 64
+    for stage, (width, num) in enumerate(zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True), 1):
+        for block in range(num):
+            name = f"layer{stage}.{block}"
+            for place, shape in enumerate([(width, inputs, 1, 1), (width, width, 3, 3), (4 * width, width, 1, 1)], 1):
+                shapes |= {f"{name}.conv{place}.weight": shape, **batch_norm(f"{name}.bn{place}", shape[0])}
+            if block == 0:
+                shapes[f"{name}.downsample.0.weight"] = (4 * width, inputs, 1, 1)
+                shapes |= batch_norm(f"{name}.downsample.1", 4 * width)
+            inputs = 4 * width
+    return shapes
+
+
+def batch_norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    parts = ("weight", "bias", "running_mean", "running_var")
+    return {**{f"{name}.{part}": (width,) for part in parts}, f"{name}.num_batches_tracked": ()}
+
+
+def neck_shapes(size: str) -> dict[str, tuple[int, ...]]:
+    """mmdetection's FPN as VAD configures it."""
+    channels = (2048,) if size == "vad_tiny" else (512, 1024, 2048)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for place, own in enumerate(channels):
+        shapes |= {f"lateral_convs.{place}.conv.weight": (256, own, 1, 1), f"lateral_convs.{place}.conv.bias": (256,)}
+    for place in range(1 if size == "vad_tiny" else 4):
+        shapes |= {f"fpn_convs.{place}.conv.weight": (256, 256, 3, 3), f"fpn_convs.{place}.conv.bias": (256,)}
+    return shapes
+
+
+@pytest.mark.parametrize("size", ["vad_tiny", "vad_base"])
+def test_what_vad_sees_images_with_fits_the_planner_of_its_size(size):
+    planner = PLANNERS.parse({"name": "vad", "size": size})
+    with torch.device("meta"):
+        planner = PLANNERS.build(planner, image_size=(64, 96))
+    own = {name: tuple(tensor.shape) for name, tensor in planner.state_dict().items()}
+    seeing = {name: shape for name, shape in own.items() if name.startswith(("backbone.", "neck."))}
+    theirs = {f"img_backbone.{name}": shape for name, shape in resnet50_shapes().items()}
+    theirs |= {f"img_neck.{name}": shape for name, shape in neck_shapes(size).items()}
+    renamed = find_map("vad_image").rename_all([*theirs, "pts_bbox_head.ego_query.weight"])
+    assert renamed.pop("pts_bbox_head.ego_query.weight") is None
+    assert {target: theirs[name] for name, target in renamed.items()} == seeing
+    torchvisions = find_map("torchvision_resnet").rename_all([*resnet50_shapes(), "fc.weight"])
+    assert torchvisions.pop("fc.weight") is None
+    assert set(torchvisions.values()) == {name for name in own if name.startswith("backbone.")}
 
 
 def test_every_built_in_map_is_sound():

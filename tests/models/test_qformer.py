@@ -8,9 +8,9 @@ from dima_pipeline.models.qformer import QFormer, index_encoding
 from dima_pipeline.models.task_heads import PathHead
 
 
-def make_qformer(is_grid: bool = False) -> QFormer:
+def make_qformer(is_grid: bool = False, is_placed: bool = False) -> QFormer:
     torch.manual_seed(0)
-    return QFormer(8, 12, num_queries=5, dim=16, depth=2, num_heads=2, is_grid=is_grid)
+    return QFormer(8, 12, num_queries=5, dim=16, depth=2, num_heads=2, is_grid=is_grid, is_placed=is_placed)
 
 
 @pytest.mark.parametrize("num_tokens", [1, 7, 40])
@@ -46,6 +46,19 @@ def test_a_set_has_no_order_and_a_grid_has_one() -> None:
     plain, grid = make_qformer(is_grid=False), make_qformer(is_grid=True)
     assert torch.allclose(plain(tokens), plain(tokens.flip(1)), atol=1e-5)
     assert not torch.allclose(grid(tokens), grid(tokens.flip(1)), atol=1e-3)
+
+
+def test_where_a_token_is_counts_where_it_is_valid_and_only_for_its_own_token() -> None:
+    qformer, token, other = make_qformer(is_placed=True), torch.randn(1, 1, 8), torch.randn(1, 1, 8)
+    tokens, centers = torch.cat([token, token, other], 1), torch.tensor([[[5.0, 1.0], [5.0, 1.0], [-9.0, 2.0]]])
+    valid = torch.tensor([[True, True, False]])
+    before = qformer(tokens, valid, centers)
+    moved, hidden = centers.clone(), centers.clone()
+    moved[0, 0, 0], hidden[0, 2] = 12.0, 7.0
+    assert not torch.allclose(before, qformer(tokens, valid, moved), atol=1e-3)
+    assert torch.equal(before, qformer(tokens, valid, hidden))
+    swapped = moved[:, [1, 0, 2]]
+    assert torch.allclose(qformer(tokens, valid, moved), qformer(tokens, valid, swapped), atol=1e-5), "equal tokens"
 
 
 def test_no_two_indices_share_an_encoding() -> None:

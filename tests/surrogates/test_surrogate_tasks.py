@@ -113,6 +113,13 @@ class TestSceneEditing:
         assert asked.target.is_obstacle.any(1).tolist() == [True, False, False]
         assert asked.valid.any(1).tolist() == [True, True, False]
 
+    def test_the_new_token_says_where_the_vehicle_is_if_the_others_do(self) -> None:
+        task, beam, known = build("scene_editing"), make_beam(), make_known()
+        assert task.prepare(beam, known, torch.Generator()).beam.agent_center is None
+        placed = replace(beam, agent_center=torch.ones(3, 5, 2), map_center=torch.ones(3, 4, 2))
+        centers = task.prepare(placed, known, torch.Generator()).beam.agent_center
+        assert torch.equal(centers[:, 5], known.edits.box[:, :2]) and torch.equal(centers[:, :5], placed.agent_center)
+
     def test_the_question_is_that_of_the_edit_or_none(self) -> None:
         asked = build("scene_editing").prepare(make_beam(), make_known(), torch.Generator())
         assert asked.pairs == [make_pair(0), make_pair(1), None]
@@ -137,6 +144,37 @@ class TestSceneEditing:
         assert row.shape == (3, 30)
         assert row[0, :8].tolist() == pytest.approx([0.5, -0.1, 1.0, 0.0, 1.0, 0.4, 1.0, 0.0], abs=1e-6)
         assert row[0, 20:].tolist() == [0, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+
+
+class TestAgentMotion:
+    def test_queries_in_any_order_are_matched_with_the_agents(self) -> None:
+        task, known = build("agent_motion"), make_known()
+        asked = task.prepare(make_beam(), known, torch.Generator())
+        answer = make_answer()
+        turned = replace(answer, agent=answer.agent.flip(1))
+        first, second = task.losses(answer, asked), task.losses(turned, asked)
+        assert first.keys() == {"agent_class", "agent_box", "agent_motion"}
+        assert all(torch.allclose(first[name], second[name], atol=1e-5) for name in first)
+
+    def test_one_agent_and_one_query_is_the_plain_distance(self) -> None:
+        task, known = build("agent_motion"), make_known(batch_size=1)
+        valid = torch.zeros_like(known.targets.agent_valid)
+        valid[0, 0] = True
+        known = replace(known, targets=replace(known.targets, agent_valid=valid))
+        answer = make_answer(batch_size=1)
+        answer = replace(answer, agent=answer.agent[:, :1])
+        terms = task.losses(answer, task.prepare(make_beam(batch_size=1), known, torch.Generator()))
+        box = known.targets.agent_box[0, 0]
+        at = torch.cat([box[None, :2], known.targets.agent_future[0, 0]])
+        said = task.head.steps(task.read(answer.agent))[0, 0]
+        is_known = known.targets.agent_future_valid[0, 0].tolist()
+        errors = [
+            float((said[t, i] - (at[t + 1, i] - at[t, i])).abs())
+            for t in range(6)
+            for i in range(2)
+            if is_known[t] and (t == 0 or is_known[t - 1])
+        ]
+        assert terms["agent_motion"].item() == pytest.approx(sum(errors) / len(errors), abs=1e-5)
 
 
 @pytest.mark.parametrize(

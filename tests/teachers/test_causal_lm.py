@@ -1,6 +1,7 @@
 """The causal-LM teacher: what its prompt shows to whom, what trains, how it answers, and what is saved."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from dima_pipeline.contracts.batch import BeamTokens, VqaPair, take
+from dima_pipeline.contracts.batch import BeamTokens, VqaPair
+from dima_pipeline.models.tensors import map_arrays
 from dima_pipeline.teachers import TEACHERS, causal_lm
 from dima_pipeline.teachers._tokenizer import train_tokenizer
 from teaching_cases import (
@@ -45,7 +47,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def halves(beam: BeamTokens, index: Any) -> BeamTokens:
-    return take(beam, index)  # type: ignore[type-var]
+    return map_arrays(beam, lambda tokens: tokens[index])
 
 
 def test_the_teacher_is_found_by_name_and_its_configuration_survives_the_round_trip() -> None:
@@ -98,6 +100,16 @@ class TestPrompt:
         teacher, beam = tiny_teacher().eval(), make_beam()
         together, alone = teacher(beam, None), teacher(halves(beam, slice(1, 2)), None)
         assert torch.allclose(together.ego_features[1:2], alone.ego_features, atol=1e-5)
+
+    def test_centres_count_where_they_are_encoded_and_must_be_there(self) -> None:
+        teacher, beam = tiny_teacher(encode_centers=True).eval(), make_beam()
+        with pytest.raises(ValueError, match="encode_centers needs a planner that gives the centres"):
+            teacher(beam, None)
+        near = replace(beam, agent_center=torch.zeros(3, 5, 2), map_center=torch.zeros(3, 4, 2))
+        far = replace(near, agent_center=torch.full((3, 5, 2), 9.0))
+        assert not torch.allclose(teacher(near, None).ego, teacher(far, None).ego, atol=1e-3)
+        blind = tiny_teacher().eval()
+        assert torch.equal(blind(near, None).ego, blind(far, None).ego)
 
 
 class TestText:

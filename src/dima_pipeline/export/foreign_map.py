@@ -19,9 +19,36 @@ from dima_pipeline.plugins import unknown
 REGEX = "re:"
 Pairs = Sequence[tuple[str, str | None]]
 
+
+def resnet_rules(prefix: str = "") -> list[tuple[str, str | None]]:
+    """torchvision's names of a ResNet of bottlenecks, below ``prefix``, to those of ``models.resnet`` in a planner."""
+    body, own = "backbone.body.", prefix.replace(".", "[.]")
+    kinds = (("conv", "convolution"), ("bn", "normalization"))
+    rules: list[tuple[str, str | None]] = [
+        (f"{prefix}{old}1.", f"{body}embedder.embedder.{new}.") for old, new in kinds
+    ]
+    for stage in range(1, 5):
+        start, there = rf"re:{own}layer{stage}[.](\d+)[.]", rf"{body}encoder.stages.{stage - 1}.layers.\1."
+        for place in range(1, 4):
+            rules += [(f"{start}{old}{place}[.](.*)", rf"{there}layer.{place - 1}.{new}.\2") for old, new in kinds]
+        rules += [
+            (f"{start}downsample[.]{place}[.](.*)", rf"{there}shortcut.{new}.\2")
+            for place, (_, new) in enumerate(kinds)
+        ]
+    return rules
+
+
 BUILT_IN: dict[str, Pairs] = {
     # torchvision's ResNet as the image backbone of a planner; its classifier is of no use.
-    "torchvision_resnet": [("fc.", None), ("", "backbone.")],
+    "torchvision_resnet": [("fc.", None), *resnet_rules()],
+    # What of a published VAD fits the planner's sizes vad_tiny and vad_base number by number: how it sees images.
+    "vad_image": [
+        *resnet_rules("img_backbone."),
+        (r"re:img_neck[.]lateral_convs[.](\d)[.]conv[.](.*)", r"neck.lateral.\1.\2"),
+        (r"re:img_neck[.]fpn_convs[.]([0-2])[.]conv[.](.*)", r"neck.out.\1.\2"),
+        ("img_neck.fpn_convs.3.conv.", "neck.extra.0."),
+        ("", None),
+    ],
     # VAD (Jiang et al., ICCV 2023) as its authors publish it: each of its modules below the planner's that does the
     # same, under its old name there.
     "vad": [

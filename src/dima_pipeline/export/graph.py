@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from dima_pipeline.serving.bundle import INPUTS, OUTPUTS
 EXPORT_BATCH = 2
 """Traced with two samples: torch.export would take a batch of one for a constant."""
 TEACHER_PACKAGES = ("transformers", "peft", "dima_pipeline.teachers")
+VISION_PACKAGES = ("transformers.models.resnet",)
+"""What comes from the same library and is no part of a language model: image backbones."""
 
 
 class PlannerGraph(nn.Module):
@@ -106,11 +108,16 @@ def refuse_teacher(planner: Planner) -> None:
     """Raise ``ValueError`` that names the first module of ``planner`` that belongs to an LLM or an adapter of one."""
     for name, module in _as_module(planner).named_modules():
         home = type(module).__module__
-        if any(home == package or home.startswith(f"{package}.") for package in TEACHER_PACKAGES):
+        if is_within(home, TEACHER_PACKAGES) and not is_within(home, VISION_PACKAGES):
             kind = f"{home}.{type(module).__name__}"
             raise ValueError(
                 f"the planner is not free of its teacher: '{name or 'itself'}' is a {kind}; export without"
             )
+
+
+def is_within(module: str, packages: Sequence[str]) -> bool:
+    """Whether an import path is one of ``packages`` or lies in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
 
 
 def check_size(planner: Planner, path: Path) -> None:

@@ -54,6 +54,38 @@ class BevGrid:
         return sampled.squeeze(3).transpose(1, 2)
 
 
+def pillar_points(grid: BevGrid, heights_m: tuple[float, ...]) -> Float[Tensor, "N 4"]:
+    """Homogeneous ego points (m), cell by cell, one for each height above its centre."""
+    xy = grid.centers()[:, None].expand(-1, len(heights_m), -1)
+    z = torch.tensor(heights_m).expand(grid.num_cells, -1)[..., None]
+    return torch.cat([xy, z, torch.ones_like(z)], -1).flatten(0, 1)
+
+
+def project_points(
+    points: Float[Tensor, "N 4"],
+    image_from_ego: Float[Tensor, "B C 3 4"],
+    camera_valid: Bool[Tensor, "B C"],
+    image_size: tuple[int, int],
+) -> tuple[Float[Tensor, "B C N 2"], Float[Tensor, "B C N"]]:
+    """Homogeneous ego points in each image (-1 ... 1 over its edges) and whether they are seen there (1 or 0)."""
+    valid = camera_valid[..., None]
+    # A missing camera may carry any matrix; a zero one sees nothing, for its depths are zero.
+    matrix = torch.where(valid[..., None], image_from_ego, 0.0)
+    u, v, depth = (matrix @ points.T).unbind(2)
+    height, width = image_size
+    safe = depth.clamp(min=MIN_DEPTH_M)
+    where = torch.stack([u / safe / width, v / safe / height], -1) * 2 - 1
+    inside = (where.abs() < 1).all(-1) & (depth > MIN_DEPTH_M)
+    return where.clamp(-2, 2), inside.to(where.dtype)
+
+
+def in_previous_frame(xy_m: Float[Tensor, "N 2"], prev_from_ego: Float[Tensor, "B 3"]) -> Float[Tensor, "B N 2"]:
+    """Where points of the present ego frame lay in the previous one."""
+    cos, sin = prev_from_ego[:, 2:].cos(), prev_from_ego[:, 2:].sin()
+    x, y = xy_m.unbind(-1)
+    return torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + prev_from_ego[:, None, :2]
+
+
 class SpatialLifting(nn.Module):
     """Image features gathered at the reference points of each BEV cell, one per height."""
 
@@ -63,11 +95,8 @@ class SpatialLifting(nn.Module):
         super().__init__()
         self.image_size = image_size
         self.num_heights = len(heights_m)
-        xy = grid.centers()[:, None].expand(-1, len(heights_m), -1)
-        z = torch.tensor(heights_m).expand(grid.num_cells, -1)[..., None]
-        points = torch.cat([xy, z, torch.ones_like(z)], -1)
         self.points: Tensor
-        self.register_buffer("points", points.flatten(0, 1), persistent=False)
+        self.register_buffer("points", pillar_points(grid, heights_m), persistent=False)
         self.queries = nn.Parameter(torch.randn(grid.num_cells, dim) * 0.02)
         self.mix = scaled(nn.Linear(self.num_heights * (channels + 1), dim))
         self.mlp = nn.Sequential(
@@ -95,15 +124,7 @@ class SpatialLifting(nn.Module):
         self, image_from_ego: Float[Tensor, "B C 3 4"], camera_valid: Bool[Tensor, "B C"]
     ) -> tuple[Float[Tensor, "B C N 2"], Float[Tensor, "B C N"]]:
         """Reference points in each image (-1 ... 1 over its edges) and whether they are seen there (1 or 0)."""
-        valid = camera_valid[..., None]
-        # A missing camera may carry any matrix; a zero one sees nothing, for its depths are zero.
-        matrix = torch.where(valid[..., None], image_from_ego, 0.0)
-        u, v, depth = (matrix @ self.points.T).unbind(2)
-        height, width = self.image_size
-        safe = depth.clamp(min=MIN_DEPTH_M)
-        where = torch.stack([u / safe / width, v / safe / height], -1) * 2 - 1
-        inside = (where.abs() < 1).all(-1) & (depth > MIN_DEPTH_M)
-        return where.clamp(-2, 2), inside.to(where.dtype)
+        return project_points(self.points, image_from_ego, camera_valid, self.image_size)
 
 
 class TemporalFusion(nn.Module):
@@ -132,10 +153,7 @@ class TemporalFusion(nn.Module):
 
     def warp(self, memory: Float[Tensor, "B Q D"], prev_from_ego: Float[Tensor, "B 3"]) -> Float[Tensor, "B Q D"]:
         """``memory`` read at where the present cells lay in the previous ego frame; zero outside it."""
-        cos, sin = prev_from_ego[:, 2:].cos(), prev_from_ego[:, 2:].sin()
-        x, y = self.centers.unbind(-1)
-        there = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + prev_from_ego[:, None, :2]
-        return self.grid.sample(memory, there)
+        return self.grid.sample(memory, in_previous_frame(self.centers, prev_from_ego))
 
 
 class BevEncoder(nn.Module):

@@ -7,7 +7,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dima_pipeline.contracts.frames import AGENT_CATEGORIES, COMMANDS, MAP_KINDS, NUM_FUTURE_STEPS, NUM_POLYLINE_POINTS
+from dima_pipeline.contracts.frames import (
+    AGENT_CATEGORIES,
+    COMMANDS,
+    MAP_KINDS,
+    NUM_FUTURE_STEPS,
+    NUM_POLYLINE_POINTS,
+    STEP_S,
+)
 from dima_pipeline.models.initialization import OUTPUT_GAIN, scaled
 
 POSITION_SCALE_M = 5.0
@@ -80,6 +87,20 @@ class MapHead(nn.Module):
         return self.anchors[:, None] + POSITION_SCALE_M * raw
 
 
+class EgoStatus(nn.Module):
+    """What the car's own motion adds to the ego feature that the trajectory head reads: DiMA+ (arXiv 2501.09757)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.embed = scaled(nn.Linear(3, dim))
+
+    def forward(self, ego: Float[Tensor, "B D"], prev_from_ego: Float[Tensor, "B 3"]) -> Float[Tensor, "B D"]:
+        """``ego`` with the mean velocity (5 m/s are one) and yaw rate (rad/s) since the keyframe before, zero where
+        there is none (``SceneBatch.prev_from_ego``)."""
+        scale = prev_from_ego.new_tensor([SPEED_SCALE_MPS, SPEED_SCALE_MPS, 1.0])
+        return ego + self.embed(prev_from_ego / (STEP_S * scale))
+
+
 class TrajectoryHead(nn.Module):
     """The ego token's trajectory: shared penultimate features, one last layer per command (as VAD's ego modes)."""
 
@@ -102,8 +123,12 @@ class TrajectoryHead(nn.Module):
     ) -> tuple[Float[Tensor, "B T 2"], Float[Tensor, "B F"]]:
         """Absolute positions (m) for ``command`` and the penultimate features."""
         features = self.features(ego)
+        return self.decode(features, command), features
+
+    def decode(self, features: Float[Tensor, "B F"], command: Int[Tensor, "B"]) -> Float[Tensor, "B T 2"]:
+        """Absolute positions (m) for ``command`` out of penultimate features, whoever they come from."""
         steps = self.branches(features).unflatten(-1, (len(COMMANDS), NUM_FUTURE_STEPS, 2))
         # A mask instead of an index: the exported graph stays free of data-dependent gathers.
-        chosen = torch.arange(len(COMMANDS), device=ego.device) == command[:, None]
+        chosen = torch.arange(len(COMMANDS), device=features.device) == command[:, None]
         steps = (steps * chosen[..., None, None]).sum(1)
-        return STEP_SCALE_M * steps.cumsum(1), features
+        return STEP_SCALE_M * steps.cumsum(1)

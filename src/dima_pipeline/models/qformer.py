@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dima_pipeline.models.attention import DecoderLayer
+from dima_pipeline.models.attention import DecoderLayer, sinusoids
 
 
 def index_encoding(length: int, dim: int, device: torch.device | None = None) -> Float[Tensor, "length dim"]:
@@ -24,10 +24,20 @@ class QFormer(nn.Module):
     """``num_queries`` tokens of ``output_dim`` out of any number of tokens of ``token_dim``.
 
     ``is_grid`` adds the index of each token to what is compared: a BEV cell that is masked still says where it lies.
+    ``is_placed`` adds each token's centre to the token itself (a linear layer of its sines and cosines, cf. VAD).
     """
 
     def __init__(
-        self, token_dim: int, output_dim: int, *, num_queries: int, dim: int, depth: int, num_heads: int, is_grid: bool
+        self,
+        token_dim: int,
+        output_dim: int,
+        *,
+        num_queries: int,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        is_grid: bool,
+        is_placed: bool = False,
     ) -> None:
         super().__init__()
         self.is_grid = is_grid
@@ -38,12 +48,23 @@ class QFormer(nn.Module):
         self.read = nn.Sequential(nn.Linear(token_dim, dim), nn.LayerNorm(dim))
         self.layers = nn.ModuleList(DecoderLayer(dim, num_heads, branch_scale=1.0) for _ in range(depth))
         self.write = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, output_dim), nn.LayerNorm(output_dim))
+        self.place = nn.Linear(dim, dim) if is_placed else None
 
     def forward(
-        self, tokens: Float[Tensor, "B N token_dim"], valid: Bool[Tensor, "B N"] | None = None
+        self,
+        tokens: Float[Tensor, "B N token_dim"],
+        valid: Bool[Tensor, "B N"] | None = None,
+        centers: Float[Tensor, "B N 2"] | None = None,
     ) -> Float[Tensor, "B num_queries output_dim"]:
-        """Tokens that are not ``valid`` have no influence; none valid gives finite outputs and gradients."""
-        keys = torch.cat([self.nothing.expand(len(tokens), -1, -1), self.read(tokens)], 1)
+        """Tokens that are not ``valid`` have no influence; none valid gives finite outputs and gradients.
+
+        ``centers`` in metres (ego frame), which an adapter that ``is_placed`` needs.
+        """
+        read = self.read(tokens)
+        if self.place is not None:
+            assert centers is not None, "is_placed"
+            read = read + self.place(sinusoids(centers, read.shape[-1]).to(read.dtype))
+        keys = torch.cat([self.nothing.expand(len(tokens), -1, -1), read], 1)
         position = index_encoding(keys.shape[1], keys.shape[2], keys.device) if self.is_grid else 0.0
         if valid is not None:
             valid = torch.cat([valid.new_ones(len(valid), 1), valid], 1)

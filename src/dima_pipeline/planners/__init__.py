@@ -30,5 +30,8 @@ class Planner(Protocol):
     def plan(self, beam: BeamTokens, batch: SceneBatch) -> Plan:
         """The trajectory for the command of the batch."""
 
+    def trajectory_of(self, features: Any, command: Any) -> Any:
+        """The last layers after ``Plan.features`` (B, F): the trajectory (B, T, 2) for ``command`` (B)."""
+
     def losses(self, beam: BeamTokens, plan: Plan, batch: SceneBatch, targets: SceneTargets) -> dict[str, Any]:
         """Named scalar terms (``trajectory_l1``, ``agent_class``, ...), finite, >= 0, differentiable."""

@@ -1,13 +1,15 @@
-"""A small planner after VAD (Jiang et al., ICCV 2023): BEV -> agents and map as vectors -> ego query -> trajectory.
+"""A planner after VAD (Jiang et al., ICCV 2023): BEV -> agents and map as vectors -> ego query -> trajectory.
 
-Dense camera masking, explicit memory and heads that read tokens alone make the module exportable as it is. Ego status
-(speed, acceleration) is no input: the car must see how it moves.
+Here are its configuration and its small parts, which train in minutes; VAD's own are in ``_vad_vectors``. Dense camera
+masking, explicit memory and heads that read tokens alone make both exportable as they are. Unless the configuration
+asks for ego status, the motion since the last keyframe only aligns the memory: the car must see how it moves.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from dima_pipeline.contracts.batch import BeamTokens, BevMemory, Plan, SceneBatch, SceneTargets
@@ -15,16 +17,25 @@ from dima_pipeline.contracts.frames import PERCEPTION_RANGE_M
 from dima_pipeline.models.attention import DecoderLayer, sinusoids
 from dima_pipeline.models.backbone import STRIDE, ImageBackbone
 from dima_pipeline.models.bev import BevEncoder, BevGrid, SpatialLifting, TemporalFusion
-from dima_pipeline.models.heads import AgentHead, MapHead, TrajectoryHead, spread_points
+from dima_pipeline.models.heads import AgentHead, EgoStatus, MapHead, TrajectoryHead, spread_points
 from dima_pipeline.models.initialization import scaled
 from dima_pipeline.models.planning_losses import agent_losses, collision, map_losses, trajectory_l1
+from dima_pipeline.models.recompute import recomputed
+from dima_pipeline.planners._vad_sizes import fill
+from dima_pipeline.planners._vad_vectors import VectorPlanner, check_stride
 from dima_pipeline.plugins import config_dataclass
 
 
 @config_dataclass
 class Config:
-    """The defaults train on two CPU cores; a cluster-size planner is these numbers, larger."""
+    """``size`` fills in what is not said: ``tiny_cpu`` trains on two CPU cores, the others are VAD's.
 
+    ``parts: small`` are the parts in this file; ``parts: vad`` are those of ``_vad_vectors``: BEVFormer's encoder,
+    decoders that refine, ``num_modes`` futures of each agent, all of VAD's losses.
+    """
+
+    size: Literal["tiny_cpu", "vad_tiny", "vad_base"] = "tiny_cpu"
+    parts: Literal["small", "vad"] = "small"
     token_dim: int = 64
     """Width D of all tokens; a multiple of 8 and of ``num_heads``."""
     feature_dim: int = 64
@@ -33,27 +44,51 @@ class Config:
     range_m: tuple[float, float, float, float] = PERCEPTION_RANGE_M
     heights_m: tuple[float, ...] = (0.0, 1.0, 2.5)
     image_channels: int = 64
+    """Of the small backbone."""
     num_bev_layers: int = 2
     num_decoder_layers: int = 2
     num_heads: int = 4
     num_agent_queries: int = 20
     num_map_queries: int = 16
+    num_modes: int = Field(default=6, ge=1)
+    uses_ego_status: bool = False
+    """Whether the trajectory head is told velocity and yaw rate (DiMA+)."""
+    backbone: Literal["small", "resnet50"] = "small"
+    num_stages: int = Field(default=1, ge=1, le=4)
+    """How many of the last stages of a ``resnet50`` are read."""
+    num_levels: int = Field(default=1, ge=1)
+    """Of the feature pyramid; at least ``num_stages`` with a ``resnet50``."""
+    backbone_weights: str | None = None
+    """Local folder of a ResNet-50 in Hugging Face's format (safetensors); None starts from random weights."""
+    backbone_norm: Literal["frozen", "batch"] = "frozen"
+    """Batch normalisation of a ``resnet50``: as stored, like VAD, or trained."""
+    num_frozen_stages: int = Field(default=0, ge=0, le=4)
+    """Stages of a ``resnet50`` that do not train, its stem with them; VAD: 1, from weights of ImageNet."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_size(cls, given: Any) -> Any:
+        """Put the options of ``size`` below those that are given."""
+        return fill(given)
 
     def __post_init__(self) -> None:
-        """Refuse widths that do not divide; pydantic reports it under the plug-in's name."""
+        """Refuse what does not fit together; pydantic reports it under the plug-in's name."""
         if self.token_dim % 8 or self.token_dim % self.num_heads:
             raise ValueError(f"token_dim {self.token_dim} must be a multiple of 8 and of num_heads {self.num_heads}")
         if self.image_channels % 16:
             raise ValueError(f"image_channels {self.image_channels} must be a multiple of 16")
+        if self.parts == "small" and (self.backbone != "small" or self.num_levels > 1):
+            raise ValueError(f"backbone {self.backbone} with num_levels {self.num_levels} needs parts: vad, got small")
+        if self.backbone == "resnet50" and self.num_levels < self.num_stages:
+            raise ValueError(f"num_levels {self.num_levels} must be num_stages {self.num_stages} or more")
 
 
 class VadPlanner(nn.Module):
-    """See ``planners.Planner`` for the contract."""
+    """The small parts; see ``planners.Planner`` for the contract."""
 
     def __init__(self, config: Config, image_size: tuple[int, int]) -> None:
         super().__init__()
-        if image_size[0] % STRIDE or image_size[1] % STRIDE:
-            raise ValueError(f"image size {image_size} must be a multiple of {STRIDE} in both directions")
+        check_stride(image_size, STRIDE)
         self.config, self.image_size = config, image_size
         self.token_dim, self.feature_dim, self.bev_shape = config.token_dim, config.feature_dim, config.bev_shape
         grid = BevGrid(config.bev_shape, config.range_m)
@@ -68,12 +103,20 @@ class VadPlanner(nn.Module):
         self.map_head = MapHead(config.token_dim, self.map.anchors)
         self.ego = EgoDecoder(config, grid)
         self.trajectory_head = TrajectoryHead(config.token_dim, config.feature_dim)
+        self.ego_status = EgoStatus(config.token_dim) if config.uses_ego_status else None
+        self._computes_again = False
+
+    def checkpoint_gradients(self) -> None:
+        """From now on, activations of the image backbone are computed again in the backward pass instead of kept."""
+        self._computes_again = True
 
     def encode(self, batch: SceneBatch, memory: BevMemory) -> tuple[BeamTokens, BevMemory]:
         """Scene tokens and the next memory."""
         num_samples, num_cameras, *image_shape = batch.images.shape
         assert tuple(image_shape[:2]) == self.image_size, (image_shape, self.image_size)
-        features = self.backbone(batch.images.flatten(0, 1)).unflatten(0, (num_samples, num_cameras))
+        images = batch.images.flatten(0, 1)
+        features = recomputed(self.backbone, images) if self._computes_again else self.backbone(images)
+        features = features.unflatten(0, (num_samples, num_cameras))
         bev = self.lifting(features, batch.image_from_ego, batch.camera_valid)
         bev = self.fusion(bev, memory.bev, memory.is_valid, batch.prev_from_ego)
         bev = self.bev_encoder(bev)
@@ -90,9 +133,15 @@ class VadPlanner(nn.Module):
 
     def plan(self, beam: BeamTokens, batch: SceneBatch) -> Plan:
         """The trajectory for the command; the ego looks at agents and map again, so that an edited beam counts."""
-        ego = self.ego.replan(beam)
-        trajectory, features = self.trajectory_head(ego[:, 0], batch.command)
+        ego = self.ego.replan(beam)[:, 0]
+        if self.ego_status is not None:
+            ego = self.ego_status(ego, batch.prev_from_ego)
+        trajectory, features = self.trajectory_head(ego, batch.command)
         return Plan(trajectory=trajectory, features=features)
+
+    def trajectory_of(self, features: Float[Tensor, "B F"], command: Int[Tensor, "B"]) -> Float[Tensor, "B T 2"]:
+        """The trajectory that penultimate features mean, whoever they come from."""
+        return self.trajectory_head.decode(features, command)
 
     def losses(
         self, beam: BeamTokens, plan: Plan, batch: SceneBatch, targets: SceneTargets
@@ -176,6 +225,6 @@ class EgoDecoder(nn.Module):
         return self.plan_layer(beam.ego, context, valid=valid)
 
 
-def build(config: Config, *, image_size: tuple[int, int], **_: Any) -> VadPlanner:
+def build(config: Config, *, image_size: tuple[int, int], **_: Any) -> VadPlanner | VectorPlanner:
     """A freshly initialised planner for images of ``image_size`` = (height, width) pixels."""
-    return VadPlanner(config, image_size)
+    return VadPlanner(config, image_size) if config.parts == "small" else VectorPlanner(config, image_size)

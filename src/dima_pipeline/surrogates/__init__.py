@@ -65,7 +65,8 @@ class SurrogateInput:
 class Surrogate(Protocol):
     """A torch module; ``build(config, *, token_dim, teacher_dim, bev_shape)``.
 
-    ``needs_future`` says whether ``Privileged.future_bev`` must be there.
+    ``needs_future`` says whether ``Privileged.future_bev`` must be there. One with ``metrics(answer, asked)``, named
+    scalars without gradient, has them logged beside its losses.
     """
 
     needs_future: bool

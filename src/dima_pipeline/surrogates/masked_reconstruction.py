@@ -7,6 +7,7 @@ and detached, else the jointly trained encoder could make the task easy by makin
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 from torch.nn import functional
@@ -53,6 +54,22 @@ class MaskedReconstruction(nn.Module):
         rebuilt = self.decoder(answer.bev)[:, 0]
         return {"reconstruction": masked_mean((rebuilt - asked.target).square().mean(-1), asked.valid)}
 
+    @torch.no_grad()
+    def metrics(self, answer: TeacherOutput, asked: SurrogateInput) -> dict[str, Tensor]:
+        """``masked_share``: of all cells. ``mask_norm``: of the mask vector, as a share of the mean norm of shown ones.
+
+        ``spread``: standard deviation of what is rebuilt over all masked cells, as a share of that of the targets; near
+        0 every cell is answered alike.
+        """
+        shown, masked = asked.beam.bev[~asked.valid].float(), asked.valid
+        rebuilt = self.decoder(answer.bev)[:, 0]
+        rebuilt, target = rebuilt[masked].float(), asked.target[masked].float()
+        return {
+            "masked_share": masked.float().mean(),
+            "mask_norm": self.mask_vector.float().norm() / shown.norm(dim=-1).mean().clamp(min=1e-6),
+            "spread": _spread(rebuilt) / _spread(target).clamp(min=1e-6),
+        }
+
     def _draw(self, shape: torch.Size, generator: Generator) -> Tensor:
         """Exactly the drawn share of cells of each sample, at random places."""
         batch_size, num_cells = shape
@@ -61,6 +78,11 @@ class MaskedReconstruction(nn.Module):
         ratio = low + (high - low) * torch.rand(batch_size, 1, generator=generator, device=device)
         places = torch.rand(batch_size, num_cells, generator=generator, device=device).argsort(1).argsort(1)
         return places < (ratio * num_cells).round().clamp(min=1)
+
+
+def _spread(rows: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
+    """Root mean square distance from the mean row, per channel."""
+    return (rows - rows.mean(0)).square().mean().sqrt()
 
 
 build = MaskedReconstruction

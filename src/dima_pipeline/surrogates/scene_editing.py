@@ -1,8 +1,8 @@
 """Scene editing (DiMA, arXiv 2501.09757): a vehicle is added or deleted; what should the ego do, in words and metres?
 
 An edit appends one agent token, made by a linear layer from the vehicle's box, motion and category. The paper deletes
-by removing the agent's token. Agent tokens carry no positions here, so which one stands for the deleted vehicle is
-unknown; a deletion is therefore also an appended token, by a linear layer of its own, that says who is gone.
+by removing the agent's token. Agent tokens need not say where they are, so which one stands for the deleted vehicle may
+be unknown; a deletion is therefore also an appended token, by a linear layer of its own, that says who is gone.
 """
 
 from dataclasses import dataclass, replace
@@ -63,10 +63,14 @@ class SceneEditing(nn.Module):
         row = edit_row(edits)
         is_edited = edits.kind > 0
         token = torch.where((edits.kind == DELETE)[:, None], self.deleted(row), self.added(row)).to(beam.agent.dtype)
+        center = beam.agent_center
+        if center is not None:
+            center = torch.cat([center, edits.box[:, None, :2].to(center.dtype)], 1)
         edited = replace(
             beam,
             agent=torch.cat([beam.agent, token[:, None]], 1),
             agent_valid=torch.cat([beam.agent_valid, is_edited[:, None]], 1),
+            agent_center=center,
         )
         valid = edits.path_valid & is_edited[:, None]
         is_obstacle = valid & (edits.kind == ADD)[:, None]

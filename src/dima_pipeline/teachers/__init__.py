@@ -29,7 +29,9 @@ class TextBatch:
 class Teacher(Protocol):
     """A torch module; ``build(config, *, token_dim, feature_dim, texts)``.
 
-    ``texts`` (a sequence of strings) trains a tokenizer where the configuration names no checkpoint.
+    ``texts`` (a sequence of strings) trains a tokenizer where the configuration names no checkpoint. A teacher that can
+    be sharded among workers (``runtime.parallel: fsdp``) also has ``prepare_for_sharding() -> list[nn.Module]``, one
+    that can compute activations again has modules with ``checkpoint_gradients() -> None``.
     """
 
     hidden_dim: int
@@ -42,3 +44,6 @@ class Teacher(Protocol):
 
     def answer(self, beam: BeamTokens, questions: Sequence[str], max_new_tokens: int) -> list[str]:
         """Greedy answers, one a sample."""
+
+    def trajectory_of(self, features: Any) -> Any:
+        """The last layers after ``TeacherOutput.ego_features`` (B, F): a trajectory (B, T, 2)."""

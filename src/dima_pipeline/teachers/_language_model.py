@@ -1,87 +1,26 @@
-"""The causal language model inside a teacher: from a local checkpoint (frozen, LoRA trains) or tiny and random.
+"""The language model inside a teacher: a causal LM with LoRA (peft) that is fed embeddings, never token ids.
 
-LoRA comes through peft in both cases; the weights of a random model train as well, for they hold nothing to keep.
+The scene is read once for all its questions: they share its keys and values, or, where layers are recomputed in the
+backward pass and there is no cache, stand behind it in one sequence and cannot see each other.
 """
 
 import inspect
-import math
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig
 
-from dima_pipeline.teachers._tokenizer import train_tokenizer
-
-
-def open_tokenizer(checkpoint: str | None, texts: Sequence[str], vocab_size: int) -> Any:
-    """The checkpoint's own tokenizer, or one trained on ``texts``."""
-    if checkpoint is None:
-        return train_tokenizer(texts, vocab_size)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            require_checkpoint(checkpoint), local_files_only=True, trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the teacher's checkpoint {checkpoint} holds no tokenizer: {error}") from error
-    if tokenizer.eos_token_id is None:
-        raise ValueError(f"the tokenizer of {checkpoint} has no end-of-sequence token, so no answer would ever end")
-    return tokenizer
-
-
-def require_checkpoint(checkpoint: str) -> Path:
-    """The directory of a model; ``ValueError`` where there is none (a hub id is never downloaded)."""
-    path = Path(checkpoint).expanduser()
-    if not (path / "config.json").is_file():
-        raise ValueError(
-            f"teacher.checkpoint '{checkpoint}' is no directory of a Hugging Face model: it has no config.json. "
-            "Give the path of a local download (hub names are not fetched), or null for a tiny random model"
-        )
-    return path
-
-
-def open_base(checkpoint: str, dtype: str) -> nn.Module:
-    """The causal language model at ``checkpoint``, from safetensors only."""
-    try:
-        return AutoModelForCausalLM.from_pretrained(
-            require_checkpoint(checkpoint),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=getattr(torch, dtype),
-        )
-    except (OSError, ValueError) as error:
-        raise ValueError(f"the teacher's checkpoint {checkpoint} cannot be read: {error}") from error
-
-
-def tiny_llama(
-    tokenizer: Any, *, hidden_dim: int, num_layers: int, num_heads: int, max_length: int
-) -> LlamaForCausalLM:
-    """A random Llama of the tokenizer's vocabulary; its feed-forward is 8/3 as wide as it is."""
-    if hidden_dim % (2 * num_heads):
-        raise ValueError(f"teacher hidden_dim {hidden_dim} must be an even multiple of num_heads {num_heads}")
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=hidden_dim,
-        intermediate_size=8 * math.ceil(hidden_dim / 3),
-        num_hidden_layers=num_layers,
-        num_attention_heads=num_heads,
-        max_position_embeddings=max_length,
-        # Llama's 0.02 suits a width of thousands; in a narrow model it leaves attention flat for hundreds of steps.
-        initializer_range=hidden_dim**-0.5,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return LlamaForCausalLM(config)
+LLAVA_RANK, LLAVA_DROPOUT = 128, 0.05
+"""Of LLaVA's published recipe, with alpha twice the rank and all linear layers (the paper does not state its own)."""
+RANDOM_RANK = 8
+"""A random base trains itself: LoRA is there so that one code serves both."""
 
 
 class LanguageModel(nn.Module):
-    """A causal language model with LoRA that is fed embeddings, never token ids."""
+    """See the module. The weights of the base train with LoRA where ``is_base_trained``, else they are frozen."""
 
     def __init__(self, base: nn.Module, lora: LoraConfig, *, is_base_trained: bool) -> None:
         super().__init__()
@@ -91,13 +30,47 @@ class LanguageModel(nn.Module):
             self.peft.requires_grad_(True)
         self.hidden_dim: int = self.embedding.weight.shape[1]
         accepted = inspect.signature(self.peft.get_base_model().forward).parameters
-        self._can_keep_logits = "logits_to_keep" in accepted
+        self._can_keep_logits, self._can_place = "logits_to_keep" in accepted, "position_ids" in accepted
+        self._is_packed = False
 
     @property
     def embedding(self) -> nn.Embedding:
         """The table of word embeddings."""
         base: Any = self.peft.get_base_model()
         return base.get_input_embeddings()
+
+    def prepare_for_sharding(self) -> list[nn.Module]:
+        """The blocks that transformers says are not to be split, e.g. Llama's decoder layers.
+
+        They are passed without a cache from now on: a gradient must come to a shard through what it put out. Raises
+        ``ValueError`` for a model that takes no positions.
+        """
+        base: Any = self.peft.get_base_model()
+        self._pack(base)
+        names = set(base._no_split_modules or ())
+        return [module for module in base.modules() if type(module).__name__ in names]
+
+    def checkpoint_gradients(self) -> None:
+        """Recompute layers in the backward pass of training: less memory, about a third more time.
+
+        A layer computed again would fill a cache twice, so there is none. Raises ``ValueError`` for a model that
+        cannot, or that takes no positions.
+        """
+        base: Any = self.peft.get_base_model()
+        if not base.supports_gradient_checkpointing:
+            raise ValueError(f"the teacher's {type(base).__name__} cannot train with gradient checkpointing")
+        self._pack(base)
+        # The name until transformers 5.x; the newer one replaces it.
+        enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+        enable()
+
+    def _pack(self, base: Any) -> None:
+        if not self._can_place:
+            raise ValueError(
+                f"the teacher's {type(base).__name__} takes no position_ids, so a scene and its texts cannot be read "
+                "in one pass: train it without runtime.gradient_checkpointing and with runtime.parallel: ddp"
+            )
+        self._is_packed = True
 
     def forward(
         self,
@@ -111,6 +84,8 @@ class LanguageModel(nn.Module):
         scene, which are computed once.
         """
         dtype, wants_words = self.embedding.weight.dtype, words is not None and words.shape[1] > 0
+        if self._is_packed and self.training and words is not None and attended is not None and wants_words:
+            return self._packed(scene, words, attended)
         options = {"logits_to_keep": 1} if self._can_keep_logits else {}
         seen = self.peft(inputs_embeds=scene.to(dtype), output_hidden_states=True, use_cache=wants_words, **options)
         hidden = seen.hidden_states[-2].float()
@@ -123,6 +98,24 @@ class LanguageModel(nn.Module):
             inputs_embeds=words.to(dtype), attention_mask=mask.long(), past_key_values=cache, use_cache=True
         )
         return hidden, said.logits.float()
+
+    def _packed(
+        self, scene: Float[Tensor, "B S H"], words: Float[Tensor, "R L H"], attended: Bool[Tensor, "R L"]
+    ) -> tuple[Float[Tensor, "B S H"], Float[Tensor, "R L V"]]:
+        """As ``forward``, in one pass without a cache: scene and all its texts in one row."""
+        dtype, (batch_size, length) = self.embedding.weight.dtype, scene.shape[:2]
+        row = torch.cat([scene, words.reshape(batch_size, -1, words.shape[2])], 1).to(dtype)
+        mask, positions = pack(length, attended.reshape(batch_size, -1, attended.shape[1]))
+        bias = torch.zeros_like(mask, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)[:, None]
+        said = self.peft(
+            inputs_embeds=row,
+            attention_mask=bias,
+            position_ids=positions,
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        logits = said.logits[:, length:].reshape(*words.shape[:2], -1)
+        return said.hidden_states[-2][:, :length].float(), logits.float()
 
     @torch.no_grad()
     def generate(
@@ -140,3 +133,38 @@ class LanguageModel(nn.Module):
             attention_mask=attended.long(),
             generation_config=plan,
         )
+
+
+def pack(scene_length: int, attended: Bool[Tensor, "B K L"]) -> tuple[Bool[Tensor, "B N N"], Int[Tensor, "B N"]]:
+    """Who sees whom (row sees column) and positions, for a scene and K texts of L in a row of N = S + K * L.
+
+    A text sees the scene and its own past; each starts at the position after the scene. Padding sees itself, for a
+    softmax over nothing is NaN.
+    """
+    batch_size, num_texts, length = attended.shape
+    device = attended.device
+    owner = torch.arange(num_texts, device=device).repeat_interleave(length)
+    owner = torch.cat([torch.full((scene_length,), -1, device=device), owner])
+    order = torch.arange(len(owner), device=device)
+    is_related = (owner[:, None] == owner) | (owner == -1)
+    is_there = torch.cat([attended.new_ones(batch_size, scene_length), attended.flatten(1)], 1)
+    mask = is_related & (order[:, None] >= order) & is_there[:, None]
+    positions = torch.where(owner < 0, order, scene_length + (order - scene_length) % length)
+    return mask | torch.eye(len(owner), dtype=torch.bool, device=device), positions.expand(batch_size, -1)
+
+
+def lora_config(config: Any) -> LoraConfig:
+    """peft's configuration of a teacher's ``config``: what is null follows LLaVA's recipe for a checkpoint.
+
+    A frozen teacher has no dropout: it would only make its answers noisy.
+    """
+    is_pretrained = config.checkpoint is not None
+    rank = config.lora_rank or (LLAVA_RANK if is_pretrained else RANDOM_RANK)
+    dropout = (LLAVA_DROPOUT if is_pretrained else 0.0) if config.lora_dropout is None else config.lora_dropout
+    return LoraConfig(
+        r=rank,
+        lora_alpha=config.lora_alpha or 2 * rank,
+        lora_dropout=0.0 if config.is_frozen else dropout,
+        target_modules="all-linear" if config.lora_targets is None else list(config.lora_targets),
+        task_type=TaskType.CAUSAL_LM,
+    )

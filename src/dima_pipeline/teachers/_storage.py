@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -31,8 +32,8 @@ def save(teacher: Any, directory: Path) -> None:
     }
     (directory / CONFIG_FILE).write_text(json.dumps(facts, indent=2) + "\n")
     peft = teacher.language_model.peft
-    save_file(_contiguous(trained_weights(teacher)), directory / WEIGHTS_FILE)
-    save_file(_contiguous(get_peft_model_state_dict(peft)), directory / ADAPTER_FILE)
+    save_file(_contiguous(own_weights(teacher)), directory / WEIGHTS_FILE)
+    save_file(_contiguous(get_peft_model_state_dict(peft, save_embedding_layers=False)), directory / ADAPTER_FILE)
     _save_adapter_config(peft.peft_config["default"], directory)
     teacher.tokenizer.save_pretrained(str(directory / TOKENIZER_FOLDER))
 
@@ -46,38 +47,60 @@ def _save_adapter_config(config: Any, directory: Path) -> None:
     path.write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
 
 
-def trained_weights(teacher: Any) -> dict[str, Tensor]:
-    """Everything that trains, but for LoRA, which has files of its own."""
-    is_base_trained = teacher.language_model.is_base_trained
+def own_weights(teacher: Any) -> dict[str, Tensor]:
+    """Everything that no other file holds: not LoRA, nor the frozen weights of a checkpoint."""
+    is_named = teacher.config.checkpoint is not None and not teacher.config.trains_base
     return {
         name: weight
         for name, weight in teacher.state_dict().items()
-        if "lora_" not in name and (is_base_trained or not name.startswith("language_model."))
+        if "lora_" not in name and not (is_named and name.startswith("language_model."))
     }
 
 
 def load(teacher_class: Any, config_class: type, directory: Path, checkpoint: str | None) -> Any:
     """The saved teacher, in evaluation mode."""
-    for name in (CONFIG_FILE, WEIGHTS_FILE, ADAPTER_FILE, f"{TOKENIZER_FOLDER}/tokenizer.json"):
-        if not (directory / name).is_file():
-            raise ValueError(f"{directory} holds no saved teacher: {name} is missing")
-    facts = json.loads((directory / CONFIG_FILE).read_text())
+    facts = read_facts(directory)
     options = dict(facts["teacher"])
     if checkpoint is not None:
         options["checkpoint"] = checkpoint
     config = TEACHERS.parse(options)
     if not isinstance(config, config_class):
         raise ValueError(f"{directory / CONFIG_FILE} is of the teacher '{options['name']}', not of this one")
-    tokenizer = AutoTokenizer.from_pretrained(str(directory / TOKENIZER_FOLDER), local_files_only=True)
-    teacher = teacher_class(config, tokenizer, token_dim=facts["token_dim"], feature_dim=facts["feature_dim"])
-    expected = set(trained_weights(teacher))
-    weights = read_weights(directory / WEIGHTS_FILE)
-    if set(weights) != expected:
-        odd = sorted(set(weights) ^ expected)
-        raise ValueError(f"{directory / WEIGHTS_FILE} does not fit its {CONFIG_FILE}: {odd[:4]}")
-    teacher.load_state_dict(weights, strict=False)
-    set_peft_model_state_dict(teacher.language_model.peft, read_weights(directory / ADAPTER_FILE))
+    teacher = teacher_class(
+        config, saved_tokenizer(directory), token_dim=facts["token_dim"], feature_dim=facts["feature_dim"]
+    )
+    read_into(teacher, directory)
     return teacher.eval()
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """Configuration and widths of the teacher saved in ``directory``; ``ValueError`` where a file is missing."""
+    for name in (CONFIG_FILE, WEIGHTS_FILE, ADAPTER_FILE, f"{TOKENIZER_FOLDER}/tokenizer.json"):
+        if not (directory / name).is_file():
+            raise ValueError(f"{directory} holds no saved teacher: {name} is missing")
+    return json.loads((directory / CONFIG_FILE).read_text())
+
+
+def saved_tokenizer(directory: Path) -> Any:
+    """The tokenizer of a saved teacher."""
+    return AutoTokenizer.from_pretrained(str(directory / TOKENIZER_FOLDER), local_files_only=True)
+
+
+def read_into(teacher: Any, directory: Path) -> None:
+    """Give ``teacher`` the saved weights; ``ValueError`` where names or shapes are not its own."""
+    peft = teacher.language_model.peft
+    wanted = {
+        WEIGHTS_FILE: own_weights(teacher),
+        ADAPTER_FILE: get_peft_model_state_dict(peft, save_embedding_layers=False),
+    }
+    found = {name: read_weights(directory / name) for name in wanted}
+    for name, expected in wanted.items():
+        shapes = [{key: value.shape for key, value in table.items()} for table in (found[name], expected)]
+        odd = sorted({key for key, _ in shapes[0].items() ^ shapes[1].items()})
+        if odd:
+            raise ValueError(f"{directory / name} does not fit the teacher's configuration: {odd[:4]}")
+    teacher.load_state_dict(found[WEIGHTS_FILE], strict=False)
+    set_peft_model_state_dict(peft, found[ADAPTER_FILE])
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -89,4 +112,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+    # Cloned: the tied embeddings of a random base share their memory, which safetensors refuses.
+    return {
+        name: weight.detach().cpu().clone(memory_format=torch.contiguous_format) for name, weight in weights.items()
+    }
