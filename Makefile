@@ -41,10 +41,11 @@ dvc: $(STAMP) ## Render dvc.yaml from Kedro's graph
 	$(BIN)/dima dvc
 
 test test-slow test-demo: export OMP_NUM_THREADS := 1
-test: $(STAMP) ## Unit and conformance tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Unit and conformance tests; those that start Ray alone, as each fills the machine
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --ignore=tests/distributed
+	$(BIN)/python -m pytest tests/distributed
 
-test-slow: $(STAMP) ## Tests that take minutes: sweeps that are killed and go on
+test-slow: $(STAMP) ## Tests that take long: kills, hangs, a thousand scenes, twenty keyframes exported
 	$(BIN)/python -m pytest -m slow
 
 test-demo: $(STAMP) ## Checks on the demo that `make run` trained

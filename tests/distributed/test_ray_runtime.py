@@ -1,20 +1,24 @@
 """Ray Train: the same losses as in this process, a dead worker comes back, several workers share the batch."""
 
-import json
 import math
+from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import pytest
+import ray
 import torch
+from safetensors.torch import load_file
 
 from dima_pipeline.contracts.result_tables import TrainingLog
-from dima_pipeline.distributed import ray_runtime
+from dima_pipeline.distributed import ray_runtime, shared_storage
 from dima_pipeline.distributed.distill import distill
 from dima_pipeline.distributed.ray_runtime import launch
+from dima_pipeline.distributed.shared_storage import require_on
 from dima_pipeline.storage.runtime import RuntimeConfig
-from dima_pipeline.training.config import parse_distillation
+from dima_pipeline.training.config import StageConfig, parse_distillation
 from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.runtime import LocalRuntime
-from dima_pipeline.training.stages import load_planner, plan_stages, train_stage
+from dima_pipeline.training.stages import load_planner, load_teacher, plan_stages, train_stage
 from training_cases import make_training_tables, write_shards
 
 STAGE = {"num_steps": 9, "batch_size": 4, "learning_rate": 0.01, "warmup_steps": 2, "checkpoint_every": 2}
@@ -83,18 +87,95 @@ def test_finished_stages_need_no_ray_at_all(tables, shards_dir, tmp_path, monkey
     assert launch([spec], RuntimeConfig(work_dir=str(tmp_path))) == [spec.model_dir]
 
 
-def test_a_users_error_comes_back_as_text_and_is_not_tried_again(tables, shards_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(ray_runtime, "RayRuntime", lambda spec: LocalRuntime())
+def test_half_precision_and_micro_batches_give_the_same_bits_in_a_worker_and_here(
+    local_ray, tables, shards_dir, tmp_path
+):
+    stage = {**STAGE, "num_steps": 4, "precision": "bf16", "num_micro_batches": 2}
+    changed = replace(config(), pretraining=StageConfig(**stage))
+    remote, local = (
+        plan_stages(changed, tables, shards_dir, tmp_path / name)["pretraining"] for name in ("remote", "local")
+    )
+    launch([remote], RuntimeConfig(work_dir=str(tmp_path / "remote"), cpus_per_worker=0.5))
+    train_stage(local, LocalRuntime())
+    assert logged(remote) == logged(local)
+    assert logged(local)[0][1]["total"] != 0
+
+
+@pytest.mark.slow
+def test_a_teacher_that_was_sharded_among_workers_is_published_whole(local_ray, tables, shards_dir, tmp_path):
+    sharded_teacher = {"name": "causal_lm", "hidden_dim": 32, "num_layers": 2, "num_heads": 2, "vocab_size": 300}
+    stage = {**STAGE, "num_steps": 3}
+    facts = {
+        "planner": {"name": "doubles.fake_planner"},
+        "teacher": sharded_teacher,
+        "surrogates": ["masked_reconstruction"],
+        "pretraining": stage,
+        "joint": stage,
+    }
+    specs = plan_stages(parse_distillation(facts), tables, shards_dir, tmp_path)
+    launch(list(specs.values()), RuntimeConfig(work_dir=str(tmp_path), num_workers=2, parallel="fsdp"))
+    teacher = load_teacher(specs["joint"].model_dir)
+    (newest,) = (tmp_path / "runs").glob("joint-*/checkpoints/step_00000003")
+    trained = load_file(newest / "model.safetensors")
+    weights = {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
+    assert set(weights) == {name for name in trained if name.startswith("teacher.")}
+    assert all(torch.equal(value, trained[name]) for name, value in weights.items())
+    assert [step for step, _ in logged(specs["control"])] == [0, 1, 2]
+
+
+@pytest.mark.slow
+def test_the_text_of_a_users_error_among_two_workers_comes_back_without_a_second_try(
+    local_ray, tables, shards_dir, tmp_path
+):
     spec = plan_stages(config(nan_from=2), tables, shards_dir, tmp_path)["pretraining"]
-    job = json.loads(json.dumps({"specs": [vars(spec)], "num_threads": 1, "python_path": []}))
-    assert "trajectory_l1, total not finite, for the 4th time" in ray_runtime._train_stages(job)
+    with pytest.raises(ValueError, match=r"total not finite \(worker 0, 1\), for the 4th time"):
+        launch([spec], RuntimeConfig(work_dir=str(tmp_path), num_workers=2))
+    assert [line["step"] for line in read_log(spec.log_path)] == [0, 1, 2, 3, 4]
 
 
-def test_a_users_error_among_several_workers_is_raised_for_ray_to_end_them(tables, shards_dir, tmp_path, monkeypatch):
-    class OneOfTwo(LocalRuntime):
-        world_size = 2
+def test_each_machine_is_asked_and_one_that_does_not_see_the_folder_is_named(local_ray, tmp_path, monkeypatch):
+    nodes = {node["NodeID"]: "worker-7" for node in ray.nodes()}
+    (tmp_path / "manifest.json").write_text("{}")
+    require_on(nodes, tmp_path / "work", [tmp_path / "manifest.json"])
+    assert list((tmp_path / "work").iterdir()) == []
+    monkeypatch.setattr(shared_storage, "_digest", lambda path: "written elsewhere")
+    with pytest.raises(ValueError, match=f"the machine worker-7 does not see {tmp_path}/work and {tmp_path} as"):
+        require_on(nodes, tmp_path / "work", [tmp_path / "manifest.json"])
+    assert list((tmp_path / "work").iterdir()) == []
 
-    monkeypatch.setattr(ray_runtime, "RayRuntime", lambda spec: OneOfTwo())
+
+def watched(spec, monkeypatch, world_size):
+    """What the first of ``world_size`` workers does, here and without the others."""
+    context = SimpleNamespace(get_world_rank=lambda: 0, get_world_size=lambda: world_size)
+    monkeypatch.setattr("ray.train.get_context", lambda: context)
+    monkeypatch.setattr(ray_runtime, "RayRuntime", lambda spec, settings, watchdog: LocalRuntime())
+    job = {"specs": [asdict(spec)], "runtime": RuntimeConfig(work_dir="unused"), "python_path": []}
+    return ray_runtime._train_stages(job)
+
+
+def test_a_users_error_comes_back_as_text_and_is_not_tried_again(tables, shards_dir, tmp_path, monkeypatch):
+    spec = plan_stages(config(nan_from=2), tables, shards_dir, tmp_path)["pretraining"]
+    assert "trajectory_l1, total not finite, for the 4th time" in watched(spec, monkeypatch, 1)
+
+
+def test_a_users_error_among_several_workers_is_raised_and_found_when_ray_starts_them_again(
+    tables, shards_dir, tmp_path, monkeypatch
+):
     spec = plan_stages(config(nan_from=2), tables, shards_dir, tmp_path)["pretraining"]
     with pytest.raises(ValueError, match="for the 4th time"):
-        ray_runtime._train_stages({"specs": [vars(spec)], "num_threads": 1, "python_path": []})
+        watched(spec, monkeypatch, 2)
+    before = logged(spec)
+    assert "for the 4th time" in watched(spec, monkeypatch, 2)
+    assert logged(spec) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, {"CPU": 1.0}),
+        ({"cpus_per_worker": 4}, {"CPU": 4.0}),
+        ({"device": "cuda", "gpus_per_worker": 0.5}, {"CPU": 1.0, "GPU": 0.5}),
+    ],
+)
+def test_a_worker_gets_the_resources_of_the_configuration(options, expected):
+    assert ray_runtime.resources(RuntimeConfig(work_dir="w", **options)) == expected

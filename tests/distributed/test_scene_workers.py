@@ -75,6 +75,7 @@ def many_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_root(tmp_path_factory.mktemp("many") / "root", SCENES)
 
 
+@pytest.mark.slow
 def test_two_actors_publish_the_bytes_of_one_process_also_after_a_kill(many_scenes, tmp_path):
     run(many_scenes, tmp_path / "one")
     expected = published(tmp_path / "one")

@@ -15,6 +15,8 @@ from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.storage.lock import exclusive
 from sweep_cases import TUNING, make_distillation, make_joint, make_tuning, run_sweep
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 PAUSE_S = 0.1
 """Of every step, so that there is time to kill."""

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from dima_pipeline.storage.manifest import publish, read_manifest, verify, write_manifest
+from dima_pipeline.storage import manifest
+from dima_pipeline.storage.manifest import make_once, publish, read_manifest, verify, write_manifest
 
 
 @pytest.fixture
@@ -68,3 +69,25 @@ def test_an_unfinished_directory_is_not_published_and_the_old_one_stays(finished
 def test_a_missing_directory_is_named(tmp_path):
     with pytest.raises(ValueError, match="nowhere does not exist"):
         read_manifest(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_whoever_is_second_takes_what_the_first_has_published(tmp_path, monkeypatch, is_there):
+    target = tmp_path / "made"
+
+    def late(staged, directory):
+        if is_there:
+            publish(staged, directory)
+        raise OSError("the disk says no")
+
+    def make(staged):
+        (staged / "table.txt").write_text("rows")
+        return {"kind": "test"}
+
+    monkeypatch.setattr(manifest, "publish", late)
+    if is_there:
+        assert make_once(target, make)["kind"] == "test"
+    else:
+        with pytest.raises(OSError, match="the disk says no"):
+            make_once(target, make)
+    assert not list(tmp_path.glob(".made.*"))

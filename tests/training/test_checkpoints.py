@@ -19,6 +19,7 @@ from dima_pipeline.training.checkpoints import (
     trainable_state,
     unflatten_optimizer,
 )
+from dima_pipeline.training.config import BestConfig
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 
@@ -47,6 +48,10 @@ def store(tmp_path):
     store.save(checkpoint(1))
     store.save(checkpoint(2))
     return store
+
+
+def names_in(directory):
+    return sorted(path.name for path in directory.iterdir())
 
 
 def test_a_checkpoint_comes_back_as_it_was(store):
@@ -84,7 +89,7 @@ def test_saving_a_step_again_replaces_it(store):
     before = checkpoint(2)
     store.save(Checkpoint(step=2, model=before.model, optimizer=before.optimizer, facts={"digest": "new"}))
     assert store.latest().facts == {"digest": "new"}
-    assert [path.name for path in store.directory.iterdir()] and len(list(store.directory.iterdir())) == 2
+    assert names_in(store.directory) == ["attempt.json", "step_00000001", "step_00000002"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -113,12 +118,13 @@ def test_a_file_of_another_checkpoint_is_refused(store, tmp_path):
 
 
 def test_what_a_dead_process_left_half_written_is_not_seen(store):
-    half = store.directory / ".step_00000003.partial"
+    half = store.directory / ".step_00000003.0123456789ab.partial"
     shutil.copytree(store.directory / "step_00000002", half)
     (half / "manifest.json").unlink()
     assert store.latest().step == 2
-    store.save(checkpoint(3))
-    assert store.latest().step == 3
+    again = CheckpointStore(store.directory, keep_last=3)
+    again.save(checkpoint(3))
+    assert again.latest().step == 3
     assert not half.exists()
 
 
@@ -184,3 +190,43 @@ def test_the_store_works_below_a_folder_that_does_not_exist_yet(tmp_path):
     store = CheckpointStore(Path(tmp_path) / "a" / "b")
     store.save(checkpoint(4))
     assert store.latest().step == 4
+
+
+def scored(step, total):
+    found = checkpoint(step)
+    return Checkpoint(
+        step=step, model=found.model, optimizer=found.optimizer, facts=found.facts, metrics={"total": total}
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [("min", ["step_00000002", "step_00000005"]), ("max", ["step_00000003", "step_00000005"])],
+)
+def test_the_best_checkpoint_is_kept_beside_the_last_one(tmp_path, mode, kept):
+    store = CheckpointStore(tmp_path, keep_last=1, best=BestConfig(metric="total", mode=mode))
+    for step, total in enumerate([3.0, 1.0, 4.0, float("nan"), 2.0], start=1):
+        store.save(scored(step, total))
+    assert [path.name for path in store.paths()] == kept
+    assert store.latest().metrics == {"total": 2.0}
+
+
+def test_of_equally_good_checkpoints_the_later_is_kept_and_as_many_as_are_asked_for(tmp_path):
+    store = CheckpointStore(tmp_path, keep_last=1, best=BestConfig(keep=2))
+    for step in range(1, 6):
+        store.save(scored(step, 1.0 if step < 5 else 9.0))
+    assert [path.name for path in store.paths()] == ["step_00000003", "step_00000004", "step_00000005"]
+
+
+def test_a_metric_that_is_no_term_is_refused_with_those_there_are(tmp_path):
+    with pytest.raises(ValueError, match=r"no term 'totl' in best.metric; known: \['total'\]; did you mean 'total'"):
+        CheckpointStore(tmp_path, best=BestConfig(metric="totl")).save(scored(1, 1.0))
+    assert not tmp_path.joinpath("step_00000001").exists()
+
+
+def test_a_refused_checkpoint_is_removed_when_a_newer_sound_one_stands(store):
+    (store.directory / "step_00000002" / "state.json").write_text("{}")
+    resumed = CheckpointStore(store.directory, keep_last=3)
+    assert resumed.latest().step == 1
+    resumed.save(checkpoint(3))
+    assert [path.name for path in resumed.paths()] == ["step_00000001", "step_00000003"]

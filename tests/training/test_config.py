@@ -25,7 +25,8 @@ def test_the_dump_names_every_plugin_and_states_every_default():
     dump = dump_distillation(parse_distillation(FULL))
     assert dump["planner"]["name"] == "doubles.fake_planner"
     assert [surrogate["name"] for surrogate in dump["surrogates"]] == ["masked_reconstruction", "future_prediction"]
-    assert dump["window"] == {"num_past_frames": 1, "num_agents": 24, "num_map_elements": 16, "command": "driven"}
+    window = {"num_past_frames": 1, "num_agents": 24, "num_map_elements": 16, "command": "driven"}
+    assert dump["window"] == {**window, "augmentation": None}
 
 
 def test_a_teacher_is_optional():

@@ -4,6 +4,7 @@ import fcntl
 import json
 import math
 import time
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,8 @@ STAGE = StageConfig(num_steps=12, batch_size=4, learning_rate=0.01, warmup_steps
 
 class Data:
     """Ten random samples; can fail at a step, and remembers who was asked for."""
+
+    sample_tokens = tuple(str(index) for index in range(10))
 
     def __init__(self, fail_at_call: int | None = None) -> None:
         self.targets = make_targets(np.random.default_rng(0), 10, num_agents=2, num_map=1)
@@ -176,6 +179,24 @@ def test_checkpoints_of_another_configuration_are_refused(tmp_path):
         train(tmp_path, digest="e")
 
 
+def test_a_resumed_run_takes_its_learning_rate_from_its_own_configuration(tmp_path):
+    with pytest.raises(OSError):
+        train(tmp_path, data=Data(9))
+    model, _ = train(tmp_path, stage=replace(STAGE, learning_rate=0.02))
+    assert [found["learning_rate"] / schedule(step, STAGE) for step, found in terms(tmp_path)] == [
+        pytest.approx(0.01 if step < 8 else 0.02) for step in range(12)
+    ]
+    whole, _ = train(tmp_path / "whole")
+    assert not equal(model, whole)
+
+
+def test_a_resumed_run_that_decays_other_parts_is_refused_as_its_optimiser_counts_other_groups(tmp_path):
+    with pytest.raises(OSError):
+        train(tmp_path, data=Data(9))
+    with pytest.raises(ValueError, match=r"groups of \[2, 4\] parameters, now they are \[6\]"):
+        train(tmp_path, stage=replace(STAGE, weight_decay=0.0))
+
+
 @pytest.mark.parametrize("broken", [{"nan_at": (5,)}, {"bad_gradient_at": (5,)}])
 def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_no_trace(tmp_path, broken):
     model, result = train(tmp_path, Model(**broken))
@@ -185,11 +206,36 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_leaves_no_trace(tmp_pa
     assert bad == [5]
 
 
+def test_a_skipped_step_is_logged_with_what_was_not_finite_and_warned_of(tmp_path, caplog):
+    stage = StageConfig(num_steps=9, batch_size=4, log_every=5)
+    train(tmp_path, Model(nan_at=(3,), bad_gradient_at=(7,)), stage=stage)
+    lines = read_log(tmp_path / LOG)
+    assert {line["step"]: line.get("skipped") for line in lines} == {
+        0: None,
+        3: ["l1", "metric/half", "total"],
+        5: None,
+        7: ["gradient"],
+        8: None,
+    }
+    assert [record.getMessage() for record in caplog.records] == [
+        "step 3: l1, metric/half, total not finite: the step is skipped, 1 of at most 3",
+        "step 7: gradient not finite: the step is skipped, 2 of at most 3",
+    ]
+
+
 def test_a_skipped_step_changes_neither_weights_nor_running_statistics(tmp_path):
     model = Model(nan_at=(0,))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     train(tmp_path, model, stage=StageConfig(num_steps=1, batch_size=4))
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_model_is_told_of_each_step_that_moved_it_and_of_no_other(tmp_path):
+    model = Model(nan_at=(1,))
+    told = []
+    model.after_step = lambda: told.append(model.num_calls - 1)
+    train(tmp_path, model, stage=StageConfig(num_steps=4, batch_size=4))
+    assert told == [0, 2, 3]
 
 
 def test_too_many_bad_steps_stop_the_run_and_say_what_was_not_finite(tmp_path):
@@ -232,7 +278,7 @@ def test_a_line_of_the_log_says_what_the_step_cost_and_the_runtime_is_shown_the_
     lines = read_log(tmp_path / LOG)
     assert lines == runtime.observed
     assert [line["step"] for line in lines] == [0, 3, 6, 7]
-    fields = {"seconds", "samples_per_second", "data_wait_seconds", "resident_memory_bytes"}
+    fields = {"seconds", "samples_per_second", "data_wait_seconds", "data_stall_share", "resident_memory_bytes"}
     assert all(line.keys() == {"step", "terms", *fields} for line in lines)
     assert all(min(line[name] for name in fields) >= 0 < line["samples_per_second"] for line in lines)
     # At the checkpoint after step 4 the last measurements are those of step 3.

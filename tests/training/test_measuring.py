@@ -23,6 +23,7 @@ def test_throughput_counts_all_that_took_time_and_waiting_is_a_mean_over_steps(c
     clock[0] += 4
     measured = meter.read()
     assert (measured["samples_per_second"], measured["data_wait_seconds"]) == (4.0, 1.0)
+    assert measured["data_stall_share"] == 0.5
 
 
 def test_each_reading_starts_anew(clock):

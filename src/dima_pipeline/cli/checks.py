@@ -27,8 +27,8 @@ MIN_MEMORY_GIB, SCARCE_MEMORY_GIB = 2.0, 4.0
 DASHBOARD_PORT = 8265
 """Ray's default."""
 IMPORT_PATIENCE_S = 120.0
-DEVELOPMENT = ("dev", "all", "viz")
-"""Extras of tools, which no run needs, and of other extras."""
+DEVELOPMENT = ("dev", "all", "viz", "quantization")
+"""Extras of tools, which no run needs unless a configuration names them, and of other extras."""
 IMPORTS = {
     "dvc": "import dvc.api",
     "evidently": "from evidently import Report",

@@ -20,7 +20,7 @@ LONG_ENOUGH_S = 600
 @click.option("--out", type=click.Path(path_type=Path), help="The .safetensors file to write; without it, a look only.")
 @click.option("--planner", help="The planner that the weights are for, as --env configures it; without it, any names.")
 @click.option("--env", "environment", help="Environment below conf/ whose planner it is.  [default: synthetic]")
-@click.option("--map", "map_name", help="Built-in map (vad, torchvision_resnet) or a YAML or JSON file of `from: to`.")
+@click.option("--map", "map_name", help="Built-in map (vad, vad_image, torchvision_resnet) or a file of `from: to`.")
 @click.option("--prefix", default="", help="Take only names that begin so, and take it off: img_backbone.")
 @click.option("--strict", is_flag=True, help="Write nothing and end with status 2 where the planner is not filled.")
 @click.option(

@@ -108,12 +108,14 @@ def shard_bytes(volume: Volume, image_size: tuple[int, int]) -> int:
 
 def num_kept(stage: StageConfig) -> int:
     """Checkpoints of a stage that are left at its end."""
-    return min(stage.keep_last, ceil(stage.num_steps / stage.checkpoint_every))
+    kept = stage.keep_last + (stage.best.keep if stage.best is not None else 0)
+    return min(kept, ceil(stage.num_steps / stage.checkpoint_every))
 
 
 def stage_configs(config: DistillationConfig) -> dict[str, StageConfig]:
-    """The optimisation of every stage."""
-    return {"pretraining": config.pretraining, "joint": config.joint, "control": config.joint}
+    """The optimisation of every stage that is done."""
+    first = {"pretraining": config.pretraining} if config.start_from is None else {}
+    return {**first, "joint": config.joint, "control": config.joint}
 
 
 def disk_lines(volume: Volume, parameters: Mapping[str, Any], measured: Mapping[str, Any]) -> Iterator[Line]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dima_pipeline.distributed.progress import Follow
+from dima_pipeline.distributed.progress import EachLine, Follow
 from dima_pipeline.distributed.ray_runtime import launch
 from dima_pipeline.storage.runtime import RuntimeConfig
 from dima_pipeline.training.config import DistillationConfig
@@ -31,15 +31,18 @@ def distill(
     runtime: RuntimeConfig,
     tables: TrainingTables,
     shards_dir: Path,
+    *,
     show: Follow | None = None,
+    each_line: EachLine | None = None,
 ) -> DistillationResult:
     """Train all stages on Ray, or what is left of them after an interruption.
 
     Finished stages whose configuration, data and code did not change are used as they are. Raises ``ValueError`` as
-    ``training.loop.fit`` and ``training.windows.WindowDataset`` do.
+    ``plan_stages``, ``training.loop.fit`` and ``training.windows.WindowDataset`` do.
     """
-    specs = plan_stages(config, tables, shards_dir, Path(runtime.work_dir))
-    directories = dict(zip(specs, launch(list(specs.values()), runtime, show), strict=True))
+    work_dir, resume_changed = Path(runtime.work_dir), runtime.resume_changed
+    specs = plan_stages(config, tables, shards_dir, work_dir, run=runtime.run_name, resume_changed=resume_changed)
+    directories = dict(zip(specs, launch(list(specs.values()), runtime, show, each_line), strict=True))
     joint_dir = directories.get("joint")
     return DistillationResult(
         planner_dir=joint_dir or directories["pretraining"],

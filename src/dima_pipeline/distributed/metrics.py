@@ -13,6 +13,8 @@ from ray.util.metrics import Gauge
 BY_TERM = {
     "dima_loss": "Loss term of the last logged step, mean over the workers; `total` is their weighted sum.",
     "dima_metric": "What the objective measures beside its losses, mean over the workers.",
+    "dima_encoder_gradient_norm": "Norm of a term's gradient, unweighted, on the encoder that all terms share.",
+    "dima_encoder_gradient_cosine": "Cosine of a term's gradient on the shared encoder to that of `total`.",
 }
 OF_ALL = {
     "dima_step": "The last logged optimiser step, counted from 0.",
@@ -23,6 +25,7 @@ OF_ALL = {
 }
 BY_RANK = {
     "dima_data_wait_seconds": "Time a step of the worker waits for its data, mean since the logged step before.",
+    "dima_data_stall_share": "Share of the worker's time in which it waited for data, since the logged step before.",
     "dima_resident_memory_bytes": "Memory of the worker's process.",
     "dima_device_memory_bytes": "Most memory that tensors of the worker have held on its GPU.",
 }
@@ -71,3 +74,6 @@ def readings(line: Mapping[str, Any], rank: int) -> Iterator[Reading]:
             yield Reading("dima_metric", value, {"term": term.removeprefix("metric/")})
         else:
             yield Reading("dima_loss", value, {"term": term})
+    for name, value in line.get("encoder", {}).items():
+        kind, _, term = name.partition("/")
+        yield Reading(f"dima_encoder_gradient_{kind}", value, {"term": term})

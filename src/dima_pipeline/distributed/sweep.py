@@ -58,7 +58,7 @@ def sweep(
     ledger = Ledger(Path(runtime.work_dir).resolve() / "sweeps" / sweep_name(tuning, stages["joint"]))
     with exclusive(ledger.directory, "tunes"):
         if num_left(ledger, tuning.num_trials):
-            launch([stages["pretraining"]], runtime)
+            launch([stages[stage] for stage in stages if stage == "pretraining"], runtime)
             job = TrialJob(
                 sweep_dir=str(ledger.directory),
                 joint=stages["joint"],

@@ -18,15 +18,17 @@ import torch
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from dima_pipeline.distributed.ray_runtime import RayRuntime, run_workers
+from dima_pipeline.distributed.ray_runtime import run_workers, watched
 from dima_pipeline.distributed.ray_start import extend_python_path
 from dima_pipeline.distributed.sweep_config import TuningConfig
 from dima_pipeline.distributed.sweep_ledger import Ledger
 from dima_pipeline.distributed.sweep_score import development_score
 from dima_pipeline.distributed.sweep_search import FAILURE, OBJECTIVE, STEP
 from dima_pipeline.distributed.sweep_space import with_values
+from dima_pipeline.distributed.watchdog import guarded
 from dima_pipeline.storage.lock import BusyError
 from dima_pipeline.storage.runtime import RuntimeConfig
+from dima_pipeline.training.parallel import Alone, Precision
 from dima_pipeline.training.runtime import LocalRuntime, Runtime
 from dima_pipeline.training.stages import StageSpec, load_planner, train_stage
 
@@ -66,14 +68,20 @@ def trial_spec(job: TrialJob, number: int) -> StageSpec:
 def run_function_trial(config: dict[str, Any], job: TrialJob) -> None:
     """Tune's trainable, ``config`` is ``{"number": ...}``: train in this process."""
     torch.set_num_threads(1)
-    runtime = LocalRuntime(job.runtime.device)
+    runtime = LocalRuntime(job.runtime.device, gradient_checkpointing=job.runtime.gradient_checkpointing)
     _run(config["number"], job, lambda: train_trial(config["number"], job, runtime, tune.report))
 
 
 def run_trainer_trial(config: dict[str, Any], job: TrialJob) -> None:
     """Tune's trainable: start the Ray trainer of distillation, which passes on what its first worker reports."""
     trial = {"number": config["number"], "job": job}
-    _run(config["number"], job, lambda: run_workers(_train_worker, trial, job.runtime, [TuneReportCallback()]))
+    directory = Path(trial_spec(job, config["number"]).run_dir)
+
+    def train() -> None:
+        with guarded([directory], job.runtime.num_workers, job.runtime.hang_timeout_s):
+            run_workers(_train_worker, trial, job.runtime, [TuneReportCallback()])
+
+    _run(config["number"], job, train)
 
 
 def _run(number: int, job: TrialJob, train: Callable[[], None]) -> None:
@@ -94,15 +102,12 @@ def _train_worker(trial: dict[str, Any]) -> str:
     number, job = trial["number"], trial["job"]
     extend_python_path(job.python_path)
     torch.set_num_threads(job.runtime.threads_per_worker)
-    runtime = RayRuntime(trial_spec(job, number))
-    try:
-        train_trial(number, job, runtime, ray.train.report)
-    except ValueError as error:
-        # Others wait for this worker, so that only Ray can end them; what goes away by itself is tried again.
-        if runtime.world_size > 1 or isinstance(error, BusyError):
-            raise
-        return str(error)
-    return ""
+    return watched(
+        trial_spec(job, number),
+        job.runtime,
+        lambda runtime: train_trial(number, job, runtime, ray.train.report),
+        again=(BusyError,),  # goes away by itself
+    )
 
 
 def train_trial(number: int, job: TrialJob, runtime: Runtime, report: Report) -> None:
@@ -132,21 +137,17 @@ class ScoredRuntime:
     def __init__(
         self, inner: Runtime, score: Callable[[Any], float], report: Report, is_stopped: Callable[[], bool]
     ) -> None:
-        self.device, self.rank, self.world_size, self.observe = (
-            inner.device,
-            inner.rank,
-            inner.world_size,
-            inner.observe,
-        )
+        self.device, self.rank, self.world_size = inner.device, inner.rank, inner.world_size
+        self.reading, self.observe, self.beat = inner.reading, inner.observe, inner.beat
         self.steps: list[int] = []
         """Reported so far."""
         self._inner, self._score, self._report, self._is_stopped = inner, score, report, is_stopped
         self._planner: Any = None
 
-    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
-        """As the inner runtime does; the planner is remembered."""
-        wrapped = self._inner.wrap(model)
-        self._planner = model.planner
+    def wrap(self, model: torch.nn.Module, precision: Precision = "fp32") -> Alone:
+        """As the inner runtime does; the planner that trains is remembered."""
+        wrapped = self._inner.wrap(model, precision)
+        self._planner = wrapped.model.planner
         return wrapped
 
     def gather(self, values: Mapping[str, float]) -> Sequence[Mapping[str, float]]:
@@ -159,6 +160,7 @@ class ScoredRuntime:
 
     def report(self, metrics: Mapping[str, float]) -> None:
         """Score and report."""
+        self.beat(None, "report")
         self.tell(int(metrics["step"]), self._planner)
 
     def tell(self, step: int, planner: Any) -> None:

@@ -148,11 +148,13 @@ class ImageShards:
         return {**self.__dict__, "_maps": {}}
 
     def _bytes(self, path: Path, begin: int, length: int) -> UInt8[np.ndarray, "length"]:
-        if path not in self._maps:
-            if len(self._maps) >= MAX_OPEN_SCENES:
-                self._maps.pop(next(iter(self._maps)))
-            self._maps[path] = np.asarray(np.memmap(path, np.uint8, mode="r"))  # a plain array slices faster
-        return self._maps[path][begin : begin + length]
+        mapped = self._maps.get(path)
+        if mapped is None:
+            # Several threads read: each keeps hold of its map, and nobody minds one that another has let go.
+            for oldest in list(self._maps)[: len(self._maps) - MAX_OPEN_SCENES + 1]:
+                self._maps.pop(oldest, None)
+            mapped = self._maps[path] = np.asarray(np.memmap(path, np.uint8, mode="r"))  # a plain array slices faster
+        return mapped[begin : begin + length]
 
     def _columns(self) -> dict[str, np.ndarray]:
         """Columns of the index, (N, C) each; raises ``ValueError`` where its rows are not the cameras of keyframes."""

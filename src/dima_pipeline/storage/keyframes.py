@@ -57,6 +57,8 @@ class Keyframe:
     ego_past_valid: Bool[Array, "4"]
     ego_future: Float[Array, "6 3"]
     ego_future_valid: Bool[Array, "6"]
+    later_mps: Float[Array, "6"]
+    """``speed_mps`` of the six keyframes that follow, NaN beyond the last one."""
     polylines: dict[str, Float[Array, "M 20 2"]]
     """By kind, every kind of ``frames.MAP_KINDS``."""
 
@@ -112,6 +114,7 @@ def keyframes(tables: Any) -> Iterator[Keyframe]:
     polylines = _polylines(tokens, tables.map_elements)
     descriptions = tables.scenes.set_index("scene_token").description
     speeds = _speeds(tables.samples.speed_mps.to_numpy(float), past, past_valid, ahead, ahead_valid)
+    later = _later(tables.samples, speeds)
     for at, sample in enumerate(tables.samples.itertuples(index=False)):
         mine = rows[at]
         yield Keyframe(
@@ -125,6 +128,7 @@ def keyframes(tables: Any) -> Iterator[Keyframe]:
             ego_past_valid=past_valid[at],
             ego_future=ahead[at],
             ego_future_valid=ahead_valid[at],
+            later_mps=later[at],
             polylines=polylines[at],
             **{name: values[mine] for name, values in columns.items()},
         )
@@ -203,6 +207,15 @@ def _speeds(measured: Array, past: Array, past_valid: Array, ahead: Array, ahead
     known = np.stack([past_valid[:, -1], ahead_valid[:, 0]], 1)
     derived = (sides * known).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
     return np.where(np.isnan(measured), derived, measured)
+
+
+def _later(samples: pd.DataFrame, speeds: Array) -> Float[Array, "S 6"]:
+    following = pd.Index(samples.sample_token).get_indexer(pd.Index(samples.next))
+    row, found = np.arange(len(samples)), []
+    for _ in range(NUM_FUTURE_STEPS):
+        row = np.where(row >= 0, following[row], -1)
+        found.append(np.where(row >= 0, speeds[row], np.nan))
+    return np.stack(found, 1)
 
 
 def _polylines(tokens: pd.Index, elements: pd.DataFrame) -> list[dict[str, Array]]:

@@ -9,11 +9,12 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from dima_pipeline.contracts.frames import CONTRACT_VERSION
+from dima_pipeline.storage.filesystem import DISK, FileSystem
 
 MANIFEST = "manifest.json"
 
@@ -30,8 +31,13 @@ def write_manifest(directory: Path, **facts: Any) -> None:
     for path in sorted(directory.rglob("*")):
         if path.is_file() and path != directory / MANIFEST:
             files[path.relative_to(directory).as_posix()] = {"bytes": path.stat().st_size, "sha256": digest(path)}
+    write_durably(directory / MANIFEST, manifest_of(files, **facts))
+
+
+def manifest_of(files: Mapping[str, Mapping[str, Any]], **facts: Any) -> bytes:
+    """Content of a manifest: ``files`` has ``bytes`` and ``sha256`` of each."""
     content = {"contract_version": CONTRACT_VERSION, **facts, "files": files}
-    write_durably(directory / MANIFEST, json.dumps(content, indent=1, sort_keys=True).encode())
+    return json.dumps(content, indent=1, sort_keys=True).encode()
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -50,6 +56,7 @@ def durably_open(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         staged.replace(path)
+        DISK.sync_directory(path.parent)
     finally:
         staged.unlink(missing_ok=True)
 
@@ -104,7 +111,12 @@ def make_once(directory: Path, make: Callable[[Path], Mapping[str, Any]]) -> dic
         staged.mkdir(parents=True)
     try:
         write_manifest(staged, **make(staged))
-        publish(staged, directory)
+        try:
+            publish(staged, directory)
+        except OSError:
+            with suppress(ValueError):  # another process may have published the same meanwhile
+                return verify(directory)
+            raise
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return read_manifest(directory)
@@ -119,21 +131,45 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def publish(staged: Path, target: Path) -> None:
-    """Put a finished directory in place of ``target`` by renames; the old one stays until the new one is there."""
+def publish(staged: Path, target: Path, *, is_durable: bool = False, disk: FileSystem = DISK) -> None:
+    """Put a finished directory in place of ``target`` by renames; the old one stays until the new one is there.
+
+    Whoever dies between the two renames leaves the old one under another name: ``restore`` finds it again. With
+    ``is_durable`` every file is on the disk before it is renamed, which takes its time where there are many.
+    """
     read_manifest(staged)
     if target.exists() and staged.samefile(target):
         return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    retired = target.with_name(f".{target.name}.retired")
-    shutil.rmtree(retired, ignore_errors=True)
+    disk.make_directory(target.parent)
+    restore(target, disk)
+    retired = _retired(target)
+    if target.exists():
+        disk.remove(retired)
     if staged.stat().st_dev != target.parent.stat().st_dev:
         near = target.with_name(f".{target.name}.partial")
-        shutil.rmtree(near, ignore_errors=True)
+        disk.remove(near)
         shutil.copytree(staged, near)
-        shutil.rmtree(staged)
+        disk.remove(staged)
         staged = near
+    if is_durable:
+        disk.sync_tree(staged)
     if target.exists():
-        target.rename(retired)
-    staged.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
+        disk.rename(target, retired)
+    disk.rename(staged, target)
+    disk.sync_directory(target.parent)
+    disk.remove(retired)
+
+
+def restore(target: Path, disk: FileSystem = DISK) -> None:
+    """Take back what ``publish`` had put aside when it died before the new directory was there; else nothing.
+
+    Not while another process may be publishing the same directory.
+    """
+    retired = _retired(target)
+    if retired.exists() and not target.exists():
+        with suppress(FileNotFoundError):  # another worker was first
+            disk.rename(retired, target)
+
+
+def _retired(target: Path) -> Path:
+    return target.with_name(f".{target.name}.retired")

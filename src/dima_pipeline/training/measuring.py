@@ -27,12 +27,14 @@ class Meter:
         """Fields of a log line; what is a mean is one over the steps since the last call.
 
         ``samples_per_second`` counts all workers and everything that took time, checkpoints among it; the rest is this
-        worker's own. ``device_memory_bytes``, the peak of the run, is there on CUDA alone.
+        worker's own. ``data_stall_share`` is that of the time in which it waited for data. ``device_memory_bytes``, the
+        peak of the run, is there on CUDA alone.
         """
         elapsed_s = time.perf_counter() - self._started_s
         found = {
             "samples_per_second": round(self._num_steps * self._samples_per_step / elapsed_s, 3),
             "data_wait_seconds": round(self._waited_s / self._num_steps, 4),
+            "data_stall_share": round(self._waited_s / elapsed_s, 4),
             "resident_memory_bytes": self._process.memory_info().rss,
         }
         if self._device.type == "cuda":

@@ -4,19 +4,21 @@ L = L_planning + L_LLM + L_reconstruction + L_future + L_distillation, with scen
 skips the forward pass that its term needs; without a teacher the same objective trains the planner alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
-from torch.nn import functional
 
 from dima_pipeline.contracts.batch import BeamTokens, BevMemory, Plan, SceneWindow, TrainingBatch, VqaPair
 from dima_pipeline.models.planning_losses import trajectory_l1
+from dima_pipeline.models.tensors import map_arrays
 from dima_pipeline.planners import Planner
 from dima_pipeline.surrogates import SURROGATES, Privileged, SurrogateInput, TeacherOutput
-from dima_pipeline.training.weights import ObjectiveConfig, Weights, check_weights
+from dima_pipeline.training.collapse import effective_rank
+from dima_pipeline.training.distillation import TokenRegressors, WeightAverage, distance
+from dima_pipeline.training.weights import DISTILLED_TOKENS, ObjectiveConfig, Weights, check_weights
 
 
 class JointObjective(nn.Module):
@@ -42,6 +44,15 @@ class JointObjective(nn.Module):
             raise ValueError(f"the surrogate tasks {list(self.tasks)} ask a teacher, but there is none")
         if len(set(self.tasks)) < len(self.tasks):
             raise ValueError(f"each surrogate task may be there once, got {list(self.tasks)}")
+        asked = self._distilled(Weights(self.config.weights))
+        self.regressors = TokenRegressors([name for name in asked if name != "ego"], planner, teacher)
+        decay = self.config.teacher_ema
+        self.average = WeightAverage(self.teacher, decay) if self.teacher is not None and decay > 0 else None
+
+    def after_step(self) -> None:
+        """The optimiser has moved the weights: the teacher's average follows."""
+        if self.average is not None:
+            self.average.update(self.teacher)
 
     def forward(
         self, batch: TrainingBatch, generator: Generator, weights: Mapping[str, float] | None = None
@@ -56,26 +67,46 @@ class JointObjective(nn.Module):
         memory = remember(self.planner, batch.window)
         beam, memory = self.planner.encode(batch.window.current, memory)
         terms: dict[str, Tensor] = {}
-        metrics: dict[str, Tensor] = {}
-        is_distilled = self.teacher is not None and weighing.asks_for("distillation/ego")
+        metrics = {"metric/bev_effective_rank": precisely(effective_rank, beam.bev)}
+        distilled = self._distilled(weighing)
         plan: Plan | None = None
-        if is_distilled or weighing.asks_for("planning"):
+        if "ego" in distilled or weighing.asks_for("planning"):
             plan = self.planner.plan(beam, batch.window.current)
         if weighing.asks_for("planning"):
-            found = self.planner.losses(beam, plan, batch.window.current, batch.targets)
+            found = precisely(self.planner.losses, beam, plan, batch.window.current, batch.targets)
             terms |= {f"planning/{name}": value for name, value in found.items()}
             weighing.refuse_unknown("planning", list(terms))
         if self.teacher is not None:
             asked = self._prepare(batch, beam, memory, generator, weighing)
-            answer, metrics = self._show_scene(batch, beam, asked, generator, weighing)
+            answer, measured = self._show_scene(batch, beam, asked, generator, weighing)
+            metrics |= measured
             if answer is not None:
                 terms |= self._teacher_terms(answer, batch, weighing)
-            if is_distilled:
-                assert answer is not None and plan is not None
-                terms["distillation/ego"] = distillation(answer.ego_features, plan.features, self.config)
+            terms |= self._distillation_terms(distilled, answer, beam, plan)
             for task, question in asked.items():
-                terms |= self._task_terms(task, question, beam, answer, weighing)
+                found, measured = self._task_terms(task, question, beam, answer, weighing)
+                terms, metrics = terms | found, metrics | measured
         return {**terms, **metrics, "total": weighted_sum(terms, weighing)}
+
+    def _distilled(self, weighing: Weights) -> list[str]:
+        """Components whose features the teacher passes on."""
+        names = ("ego", *DISTILLED_TOKENS) if self.teacher is not None else ()
+        return [name for name in names if weighing[f"distillation/{name}"] > 0]
+
+    def _distillation_terms(
+        self, distilled: Sequence[str], answer: TeacherOutput | None, beam: BeamTokens, plan: Plan | None
+    ) -> dict[str, Tensor]:
+        terms: dict[str, Tensor] = {}
+        if distilled and self.average is not None:
+            answer = self.average.answer(self.teacher, beam, None)
+        if "ego" in distilled:
+            assert answer is not None and plan is not None
+            terms["distillation/ego"] = precisely(distance, answer.ego_features, plan.features, self.config)
+        for name in (name for name in distilled if name != "ego"):
+            if name not in self.regressors:
+                raise ValueError(f"distillation/{name} has a weight now, but had none when the model was built")
+            terms[f"distillation/{name}"] = precisely(self.regressors.term, name, answer, beam, self.config)
+        return terms
 
     def _prepare(
         self, batch: TrainingBatch, beam: BeamTokens, memory: BevMemory, generator: Generator, weighing: Weights
@@ -108,9 +139,12 @@ class JointObjective(nn.Module):
     ) -> tuple[TeacherOutput | None, dict[str, Tensor]]:
         """The pass over the unchanged scene, shared by all that can use it; None where nobody does."""
         assert self.teacher is not None
+        if hasattr(self.teacher, "recall"):
+            return self.teacher.recall(batch.sample_tokens, beam.bev.device), {}
         asks_questions = weighing["teacher/vqa"] > 0
         is_shared = any(is_unchanged(question, beam) for question in asked.values())
-        is_wanted = is_shared or any(weighing[t] > 0 for t in ("teacher/trajectory_l1", "distillation/ego"))
+        passes_on = self.average is None and len(self._distilled(weighing)) > 0
+        is_wanted = is_shared or passes_on or weighing["teacher/trajectory_l1"] > 0
         if not asks_questions and not is_wanted:
             return None, {}
         asking = [own for own in batch.pairs for _ in range(self.config.num_questions)]
@@ -124,22 +158,24 @@ class JointObjective(nn.Module):
         if answer.language_loss is not None:
             terms["teacher/vqa"] = answer.language_loss
         if weighing["teacher/trajectory_l1"] > 0:
-            terms["teacher/trajectory_l1"] = trajectory_l1(answer.trajectory, batch.targets)
+            terms["teacher/trajectory_l1"] = precisely(trajectory_l1, answer.trajectory, batch.targets)
         return terms
 
     def _task_terms(
         self, task: str, asked: SurrogateInput, beam: BeamTokens, answer: TeacherOutput | None, weighing: Weights
-    ) -> dict[str, Tensor]:
-        """Terms of one surrogate task, from a pass of its own unless it left the scene unchanged."""
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Terms and metrics of one surrogate task, from a pass of its own unless it left the scene unchanged."""
         assert self.teacher is not None
         if not is_unchanged(asked, beam):
             text = None if asked.pairs is None else self.teacher.tokenize(asked.pairs)
             answer = self.teacher(asked.beam, text)
         assert answer is not None
         module: Any = self.surrogates[self.tasks.index(task)]
-        terms = {f"surrogate/{task}/{name}": value for name, value in module.losses(answer, asked).items()}
+        found = precisely(module.losses, answer, asked)
+        terms = {f"surrogate/{task}/{name}": value for name, value in found.items()}
         weighing.refuse_unknown(f"surrogate/{task}", list(terms))
-        return terms
+        measured = module.metrics(answer, asked) if hasattr(module, "metrics") else {}
+        return terms, {f"metric/{task}/{name}": value for name, value in measured.items()}
 
 
 def is_unchanged(asked: SurrogateInput, beam: BeamTokens) -> bool:
@@ -178,28 +214,23 @@ def foresee(planner: Planner, window: SceneWindow, memory: BevMemory) -> Float[T
     return torch.stack(found, 1)
 
 
+def precisely(losses: Callable[..., Any], *arguments: Any) -> Any:
+    """``losses`` of the arguments in float32 under ``autocast``, too: small differences are what a loss is about."""
+    devices = [kind for kind in ("cpu", "cuda") if torch.is_autocast_enabled(kind)]
+    if not devices:
+        return losses(*arguments)
+    with torch.autocast(devices[0], enabled=False):
+        return losses(*(map_arrays(argument, _at_least_float32) for argument in arguments))
+
+
+def _at_least_float32(leaf: Any) -> Any:
+    return leaf.float() if leaf.dtype in (torch.bfloat16, torch.float16) else leaf
+
+
 def choose_pairs(pairs: Sequence[Sequence[VqaPair]], generator: Generator) -> list[VqaPair | None]:
     """One pair each, all alike; None where there is none."""
     drawn = torch.rand(len(pairs), generator=generator, device=generator.device).tolist()
     return [own[int(share * len(own))] if own else None for own, share in zip(pairs, drawn, strict=True)]
-
-
-def distillation(
-    teacher: Float[Tensor, "B F"], planner: Float[Tensor, "B F"], config: ObjectiveConfig
-) -> Float[Tensor, ""]:
-    """How far the planner's penultimate ego features are from the teacher's, which get no gradient from here.
-
-    ``kl``: D(P_llm || P_vis) of softmax distributions over channels (the paper's), times the squared temperature.
-    """
-    teacher = teacher.detach()
-    if config.distillation == "smooth_l1":
-        return functional.smooth_l1_loss(planner, teacher)
-    if config.distillation == "cosine":
-        return (1 - functional.cosine_similarity(planner, teacher, dim=-1)).mean()
-    tau = config.temperature
-    log_vis, log_llm = functional.log_softmax(planner / tau, -1), functional.log_softmax(teacher / tau, -1)
-    # Rounding can push the divergence of equal distributions just below zero.
-    return functional.kl_div(log_vis, log_llm, reduction="batchmean", log_target=True).clamp(min=0) * tau**2
 
 
 def weighted_sum(terms: Mapping[str, Tensor], weighing: Weights) -> Float[Tensor, ""]:

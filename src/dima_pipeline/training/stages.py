@@ -5,28 +5,36 @@ the same batches and as many steps as ``joint``, with planning losses alone, so 
 from what more training adds. A stage is named by the digest of all that decides its result; a finished one is kept.
 """
 
-import hashlib
-import importlib.util
 import json
 import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-import dima_pipeline
 from dima_pipeline.planners import PLANNERS
 from dima_pipeline.storage.image_shards import ImageShards
-from dima_pipeline.storage.manifest import MANIFEST, digest, publish, verify, write_manifest
+from dima_pipeline.storage.manifest import (
+    MANIFEST,
+    digest,
+    link_or_copy,
+    make_once,
+    publish,
+    restore,
+    verify,
+    write_manifest,
+)
 from dima_pipeline.storage.scene_reader import SceneReader
 from dima_pipeline.surrogates import SURROGATES
 from dima_pipeline.teachers import TEACHERS
+from dima_pipeline.training.augmentation import Augmentation
 from dima_pipeline.training.checkpoints import save_tensors
 from dima_pipeline.training.config import (
     DistillationConfig,
@@ -37,14 +45,13 @@ from dima_pipeline.training.config import (
 )
 from dima_pipeline.training.loop import LOG, Run, fit, read_log
 from dima_pipeline.training.objective import JointObjective
+from dima_pipeline.training.recall import RecalledTeacher, recalled_teacher
+from dima_pipeline.training.run_names import StageName, code_digest, keep_contents, run_content, run_name
 from dima_pipeline.training.runtime import Runtime
+from dima_pipeline.training.start import prepare_start, start_facts
 from dima_pipeline.training.windows import TrainingTables, WindowDataset, tables_digest
 
 logger = logging.getLogger(__name__)
-
-StageName = Literal["pretraining", "joint", "control"]
-SOURCES = ("contracts", "geometry.py", "models", "planners", "storage", "surrogates", "teachers", "training")
-"""Packages whose code decides what a stage results in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,14 @@ class StageSpec:
     run_dir: str
     """Log, checkpoints and, at last, ``model``."""
     parent_dir: str | None
-    """Model directory whose planner the stage starts from."""
+    """Directory whose planner the stage starts from: a model, or what ``start.prepare_start`` made."""
+    run: str | None = None
+    """The user's own name of the run, with the stage: checkpoints are held to it in place of ``name``."""
+
+    @property
+    def identity(self) -> str:
+        """What a checkpoint must say of itself to be resumed."""
+        return self.run or self.name
 
     @property
     def model_dir(self) -> Path:
@@ -75,60 +89,80 @@ class StageSpec:
 
 
 def plan_stages(
-    config: DistillationConfig, tables: TrainingTables, shards_dir: Path, work_dir: Path
+    config: DistillationConfig,
+    tables: TrainingTables,
+    shards_dir: Path,
+    work_dir: Path,
+    *,
+    run: str | None = None,
+    resume_changed: bool = False,
 ) -> dict[StageName, StageSpec]:
-    """The stages in the order of training; writes the tables into the work folder. Without a teacher there is only
-    pretraining."""
+    """The stages in the order of training; writes tables, start and the content of runs into the work folder.
+
+    Without a teacher there is only pretraining, with ``start_from`` there is none. ``run`` is the user's own name for
+    the runs. Raises ``ValueError`` for weights to start from that are not there or do not fit, and for a named run
+    whose configuration, data or code changed, unless ``resume_changed``.
+    """
     work_dir, shards_dir = work_dir.resolve(), shards_dir.resolve()
-    staged = work_dir / "tables.partial"
-    shutil.rmtree(staged, ignore_errors=True)
-    tables.hold_out(config.num_development_scenes).write(staged)
-    data_digest = digest_of({**tables_digest(staged), "shards": digest(shards_dir / MANIFEST)})
-    tables_dir = work_dir / "tables" / data_digest[:16]
-    write_manifest(staged, kind="training_tables")
-    publish(staged, tables_dir)
+    tables_dir, data_digest = _publish_tables(config, tables, shards_dir, work_dir)
+    start_dir = _start_dir(config, shards_dir, work_dir)
     specs: dict[StageName, StageSpec] = {}
-    stages: tuple[StageName, ...] = ("pretraining",) if config.teacher is None else ("pretraining", "joint", "control")
-    for stage in stages:
-        parent = None if stage == "pretraining" else specs["pretraining"]
-        name = run_name(stage, config, data_digest, parent.name if parent else None)
+    contents = {}
+    for stage in _stages(config):
+        parent, parent_dir = (start_dir.name, start_dir) if start_dir else (None, None)
+        if pretrained := specs.get("pretraining"):
+            parent, parent_dir = pretrained.name, pretrained.model_dir
+        name = run_name(stage, config, data_digest, parent)
+        run_dir = work_dir / "runs" / (f"{run}-{stage}" if run else name)
+        contents[run_dir] = run_content(stage, config, data_digest, parent)
         specs[stage] = StageSpec(
             stage=stage,
             name=name,
             config=dump_distillation(config),
             tables_dir=str(tables_dir),
             shards_dir=str(shards_dir),
-            run_dir=str(work_dir / "runs" / name),
-            parent_dir=str(parent.model_dir) if parent else None,
+            run_dir=str(run_dir),
+            parent_dir=str(parent_dir) if parent_dir else None,
+            run=run_dir.name if run else None,
         )
+    keep_contents(contents, is_change_allowed=resume_changed or run is None)
     return specs
 
 
-def run_name(stage: StageName, config: DistillationConfig, data_digest: str, parent: str | None) -> str:
-    """``<stage>-<digest>`` of all that decides the result: what a stage does not use leaves its name alone."""
-    facts = dump_distillation(config)
-    used = {key: facts[key] for key in ("seed", "planner", "objective", "window")}
-    used |= {key: facts[key] for key in ("teacher", "surrogates") if stage == "joint"}
-    if stage != "joint":
-        weights = facts["objective"]["weights"]
-        used["objective"] = {name: weights[name] for name in weights if name.split("/")[0] == "planning"}
-    settings = facts["pretraining" if stage == "pretraining" else "joint"]
-    used["settings"] = {key: settings[key] for key in settings if key not in ("checkpoint_every", "keep_last")}
-    content = {**used, "stage": stage, "data": data_digest, "parent": parent, "code": code_digest(config)}
-    return f"{stage}-{digest_of(content)[:16]}"
+def _stages(config: DistillationConfig) -> tuple[StageName, ...]:
+    if config.teacher is None:
+        return ("pretraining",)
+    return ("pretraining", "joint", "control") if config.start_from is None else ("joint", "control")
 
 
-def code_digest(config: DistillationConfig) -> str:
-    """Digest of the source of the models and of training, plug-ins from elsewhere among them."""
-    root = Path(dima_pipeline.__file__).parent
-    paths = [path for name in SOURCES for path in [root / name, *(root / name).glob("*.py")] if path.is_file()]
-    for plugin in (config.planner, config.teacher, *config.surrogates):
-        if plugin is not None and (spec := importlib.util.find_spec(type(plugin).__module__)) and spec.origin:
-            paths.append(Path(spec.origin))
-    content = hashlib.sha256()
-    for path in sorted(set(paths)):
-        content.update(path.name.encode() + path.read_bytes())
-    return content.hexdigest()
+def _start_dir(config: DistillationConfig, shards_dir: Path, work_dir: Path) -> Path | None:
+    if config.start_from is None:
+        return None
+    if config.teacher is None:
+        raise ValueError(
+            "distillation.start_from is where stage 2 starts, which needs a teacher: name one, or take it out"
+        )
+    return prepare_start(config, ImageShards(shards_dir).image_size, work_dir)
+
+
+def _publish_tables(
+    config: DistillationConfig, tables: TrainingTables, shards_dir: Path, work_dir: Path
+) -> tuple[Path, str]:
+    """Directory of the tables that workers read, and the digest of tables and images."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".tables.", dir=work_dir) as folder:  # another run may write its own meanwhile
+        written = Path(folder)
+        tables.hold_out(config.num_development_scenes).write(written)
+        data_digest = digest_of({**tables_digest(written), "shards": digest(shards_dir / MANIFEST)})
+        tables_dir = work_dir / "tables" / data_digest[:16]
+
+        def make(staged: Path) -> dict[str, Any]:
+            for path in written.iterdir():
+                link_or_copy(path, staged / path.name)
+            return {"kind": "training_tables"}
+
+        make_once(tables_dir, make)
+    return tables_dir, data_digest
 
 
 def stage_settings(spec_stage: StageName, config: DistillationConfig) -> StageConfig:
@@ -138,14 +172,17 @@ def stage_settings(spec_stage: StageName, config: DistillationConfig) -> StageCo
 
 def is_finished(spec: StageSpec) -> bool:
     """Whether the result is there and whole; a damaged one is named in a warning and made again."""
+    restore(spec.model_dir)
     if not spec.model_dir.exists():
         return False
     try:
-        verify(spec.model_dir)
+        made = verify(spec.model_dir).get("name")
     except ValueError as error:
         logger.warning("stage %s is done again: %s", spec.name, error)
         return False
-    return True
+    if made != spec.name:  # a named run that goes on with a changed configuration
+        logger.warning("stage %s goes on: its model was made by %s", spec.name, made)
+    return made == spec.name
 
 
 def train_stage(spec: StageSpec, runtime: Runtime) -> Path:
@@ -156,35 +193,83 @@ def train_stage(spec: StageSpec, runtime: Runtime) -> Path:
     settings = stage_settings(spec.stage, config)
     tables = TrainingTables.read(Path(spec.tables_dir))
     shards = ImageShards(Path(spec.shards_dir))
-    model = build_model(spec, config, tables, shards.image_size)
-    data = WindowDataset(
-        tables,
-        SceneReader(tables.samples, shards, command=config.window.command),
-        split="train",
-        num_past=config.window.num_past_frames,
-        num_future=2 if any(surrogate.needs_future for surrogate in model.surrogates) else 0,
-        num_agents=config.window.num_agents,
-        num_map=config.window.num_map_elements,
-    )
+    reader = SceneReader(tables.samples, shards, command=config.window.command)
+    recalled = _recalled(spec, config, tables, reader, runtime)
+    model = build_model(spec, config, tables, shards.image_size, recalled)
     # Joint and control draw the same batches; pretraining draws others.
     seed = int(np.random.SeedSequence([config.seed, spec.stage == "pretraining"]).generate_state(1)[0])
-    run = Run(stage=settings, seed=seed, digest=spec.name, directory=Path(spec.run_dir))
+    ranges = config.window.augmentation
+    augmentation = None if ranges is None else Augmentation(ranges, seed)
+    num_future = 2 if any(surrogate.needs_future for surrogate in model.surrogates) else 0
+    data = _windows(config, tables, reader, num_future=num_future, augmentation=augmentation)
+    run = Run(stage=settings, seed=seed, digest=spec.identity, directory=Path(spec.run_dir))
     fit(model, data, run, runtime)
     if runtime.rank == 0:
         save_model(spec, config, model, shards.image_size)
+    runtime.gather({})  # nobody begins the next stage before the model is there
     return spec.model_dir
 
 
+def _windows(
+    config: DistillationConfig, tables: TrainingTables, reader: SceneReader, *, num_future: int, augmentation: Any
+) -> WindowDataset:
+    """The training split as windows."""
+    window = config.window
+    return WindowDataset(
+        tables,
+        reader,
+        split="train",
+        num_past=window.num_past_frames,
+        num_future=num_future,
+        num_agents=window.num_agents,
+        num_map=window.num_map_elements,
+        augmentation=augmentation,
+    )
+
+
+def _recalled(
+    spec: StageSpec, config: DistillationConfig, tables: TrainingTables, reader: SceneReader, runtime: Runtime
+) -> RecalledTeacher | None:
+    """The cached teacher of a joint stage that asks for one."""
+    if spec.stage != "joint" or not config.is_teacher_cached:
+        return None
+    assert spec.parent_dir is not None
+    weights = [Path(spec.parent_dir) / "planner.safetensors", *sorted(Path(config.teacher.start).rglob("*"))]
+    facts: dict[str, Any] = {path.name: digest(path) for path in weights if path.is_file()}
+    facts |= {"data": Path(spec.tables_dir).name, "config": spec.config, "code": code_digest(config)}
+
+    def build() -> tuple[Any, Any]:
+        model = build_model(spec, config, tables, reader.shards.image_size)
+        return model.planner, model.teacher
+
+    return recalled_teacher(
+        Path(spec.run_dir).parents[1] / "features" / digest_of(facts)[:16],
+        build,
+        _windows(config, tables, reader, num_future=0, augmentation=None),
+        runtime,
+        batch_size=config.joint.batch_size,
+        is_bf16=config.joint.precision == "bf16",
+    )
+
+
 def build_model(
-    spec: StageSpec, config: DistillationConfig, tables: TrainingTables, image_size: tuple[int, int]
+    spec: StageSpec,
+    config: DistillationConfig,
+    tables: TrainingTables,
+    image_size: tuple[int, int],
+    recalled: RecalledTeacher | None = None,
 ) -> JointObjective:
-    """Planner, and for ``joint`` teacher and surrogates; the planner continues from the parent where there is one."""
+    """Planner, and for ``joint`` teacher and surrogates; the planner continues from the parent where there is one.
+
+    ``recalled`` takes the place of the teacher.
+    """
     torch.manual_seed(config.seed)
     planner = PLANNERS.build(config.planner, image_size=image_size)
     if spec.parent_dir is not None:
         planner.load_state_dict(load_file(Path(spec.parent_dir) / "planner.safetensors"))
-    teacher, surrogates = None, []
-    if spec.stage == "joint":
+    teacher: Any = recalled
+    surrogates = []
+    if spec.stage == "joint" and recalled is None:
         dims = {"token_dim": planner.token_dim, "feature_dim": planner.feature_dim}
         teacher = TEACHERS.build(config.teacher, **dims, texts=training_texts(tables))
         for surrogate in config.surrogates:
@@ -215,9 +300,11 @@ def save_model(spec: StageSpec, config: DistillationConfig, model: JointObjectiv
         if len(model.surrogates):
             save_tensors(model.surrogates.state_dict(), staged / "surrogates.safetensors")
     facts = {"stage": spec.stage, "name": spec.name, "image_size": list(image_size), "config": spec.config}
+    if spec.parent_dir is not None:
+        facts |= start_facts(Path(spec.parent_dir))
     (staged / "config.json").write_text(json.dumps(facts, indent=1, sort_keys=True))
     write_manifest(staged, kind="model", stage=spec.stage, name=spec.name)
-    publish(staged, spec.model_dir)
+    publish(staged, spec.model_dir, is_durable=True)
 
 
 def load_planner(model_dir: Path) -> tuple[Any, DistillationConfig]:

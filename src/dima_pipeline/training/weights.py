@@ -14,10 +14,17 @@ DEFAULT_WEIGHTS: dict[str, float] = {
     "teacher/trajectory_l1": 1.0,
     "surrogate": 1.0,
     "distillation/ego": 1.0,
+    "distillation/agent": 0.0,
+    "distillation/map": 0.0,
 }
-"""The paper gives none; the planner's own terms come ready-weighted, and all are of order one at the start."""
+"""The paper gives none; the planner's own terms come ready-weighted, and all are of order one at the start. The paper
+distils the ego features alone."""
+DISTILLED_TOKENS = ("agent", "map")
 GROUPS = ("planning", "teacher", "surrogate", "distillation")
-FIXED_TERMS = {"teacher": ("teacher/vqa", "teacher/trajectory_l1"), "distillation": ("distillation/ego",)}
+FIXED_TERMS = {
+    "teacher": ("teacher/vqa", "teacher/trajectory_l1"),
+    "distillation": ("distillation/ego", *(f"distillation/{name}" for name in DISTILLED_TOKENS)),
+}
 
 
 def check_weights(weights: dict[str, float]) -> dict[str, float]:
@@ -45,12 +52,15 @@ class ObjectiveConfig:
 
     weights: Annotated[dict[str, float], AfterValidator(check_weights)] = Field(default_factory=dict)
     """By term (``teacher/vqa``) or group (``planning``, ``surrogate/scene_editing``); the most specific one counts,
-    then ``DEFAULT_WEIGHTS``."""
+    then ``DEFAULT_WEIGHTS``. ``distillation`` alone also sets the agents' and the map's, which are 0 else."""
     num_questions: int = Field(default=1, ge=1)
     """Questions a sample and step; the scene is read once for them all."""
     distillation: Literal["kl", "smooth_l1", "cosine"] = "kl"
     temperature: float = Field(default=1.0, gt=0)
     """Of the softmax over channels (kl only)."""
+    teacher_ema: float = Field(default=0.0, ge=0, lt=1)
+    """Decay a step of an average of the teacher's weights, whose features are distilled in place of the teacher's own:
+    steadier targets for one more pass a step and a copy of all that trains. 0: none."""
 
 
 class Weights:

@@ -20,6 +20,7 @@ from dima_pipeline.contracts.frames import (
 )
 from dima_pipeline.storage.manifest import digest
 from dima_pipeline.storage.scene_reader import SceneReader
+from dima_pipeline.training.augmentation import Augmentation
 
 DEVELOPMENT = "development"
 """The split of the train scenes that configurations are compared on."""
@@ -90,6 +91,7 @@ class WindowDataset:
         num_future: int = 2,
         num_agents: int = 24,
         num_map: int = 16,
+        augmentation: Augmentation | None = None,
     ) -> None:
         self.sample_tokens = split_tokens(tables, split)
         self._reader = reader
@@ -102,17 +104,25 @@ class WindowDataset:
         self._targets = build_targets(tables, tokens, num_agents=num_agents, num_map=num_map)
         self._pairs = _pairs(tables.vqa_pairs, tokens)
         self._edits = _EditTable(tables.scene_edits, tokens)
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return len(self.sample_tokens)
 
     def batch(self, indices: Int[np.ndarray, "B"], epochs: Int[np.ndarray, "B"] | None = None) -> TrainingBatch:
-        """The samples ``indices`` as numpy arrays; of several edits of a keyframe, epoch e shows the e-th in turn."""
+        """The samples ``indices`` as numpy arrays, several threads at a time if need be.
+
+        Of several edits of a keyframe, epoch e shows the e-th in turn; augmentation differs by epoch too.
+        """
         epochs = np.zeros(len(indices), np.int64) if epochs is None else epochs
         edits, edit_pairs = self._edits.take(indices, epochs)
+        sample_tokens = tuple(self.sample_tokens[index] for index in indices)
+        window = self._window(indices)
+        if self._augmentation is not None:
+            window = self._augmentation.window(window, sample_tokens, epochs)
         return TrainingBatch(
-            sample_tokens=tuple(self.sample_tokens[index] for index in indices),
-            window=self._window(indices),
+            sample_tokens=sample_tokens,
+            window=window,
             targets=SceneTargets(**{f.name: getattr(self._targets, f.name)[indices] for f in fields(SceneTargets)}),
             edits=edits,
             pairs=tuple(self._pairs[index] for index in indices),

@@ -13,11 +13,13 @@ def distill_planner(
 ) -> tuple[Path, Path, Table]:
     """The jointly trained planner with its teacher, the control, and the log of every loss term."""
     from dima_pipeline.distributed.distill import distill
+    from dima_pipeline.pipelines.distillation.live import live_metrics
     from dima_pipeline.training.windows import TrainingTables
 
     if config.teacher is None:
         raise ValueError("distillation.teacher is null: name one, or there is nothing to distil and nothing to compare")
-    result = distill(config, runtime, TrainingTables(**tables), image_shards)
+    with live_metrics(runtime.kept("live"), runtime.use_dvclive) as each_line:
+        result = distill(config, runtime, TrainingTables(**tables), image_shards, each_line=each_line)
     assert result.control_dir is not None
     return _copy(result.planner_dir, runtime, "joint"), _copy(result.control_dir, runtime, "control"), result.log
 

@@ -12,9 +12,14 @@ PLANNER, CONTROL = "planner", "control"
 
 
 def plan_scenes(
-    planner_bundle: Path, control_bundle: Path, image_shards: Path, config: EvaluationConfig, *tables: Table
+    planner_bundle: Path,
+    control_bundle: Path,
+    joint_model: Path,
+    image_shards: Path,
+    config: EvaluationConfig,
+    *tables: Table,
 ) -> Table:
-    """Plans of the exported planners and of the baselines for every held-out keyframe."""
+    """Plans of the exported planners, of the baselines and of other inference modes for every held-out keyframe."""
     from dima_pipeline.evaluation.planners import plan_all
     from dima_pipeline.serving.bundle import PlannerBundle
     from dima_pipeline.storage.image_shards import ImageShards
@@ -25,7 +30,23 @@ def plan_scenes(
     reader = SceneReader(
         scenes.samples, ImageShards(image_shards), command=bundles[PLANNER].card.facts["training"]["command"]
     )
-    return plan_all(bundles, reader, scenes, config)
+    return plan_all(bundles, reader, scenes, config, _with_teacher(joint_model, config))
+
+
+def _with_teacher(joint_model: Path, config: EvaluationConfig) -> dict[str, Any]:
+    """Who plans in the inference modes beside the exported planner's, by mode."""
+    modes = [mode for mode in config.inference_modes if mode != PLANNER]
+    if not modes:
+        return {}
+    from dima_pipeline.evaluation.modes import ModePlanner
+    from dima_pipeline.training.stages import load_planner, load_teacher
+
+    try:
+        teacher = load_teacher(joint_model)
+    except ValueError as error:
+        raise ValueError(f"evaluation.inference_modes {modes} need a teacher: {error}") from error
+    planner, _ = load_planner(joint_model)
+    return {mode: ModePlanner(planner, teacher, mode) for mode in modes}
 
 
 def score_plans(

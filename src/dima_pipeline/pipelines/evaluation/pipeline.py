@@ -14,7 +14,7 @@ def create_pipeline() -> Pipeline:
         [
             node(
                 nodes.plan_scenes,
-                ["planner_bundle", "control_bundle", "image_shards", SETTINGS, *TABLES],
+                ["planner_bundle", "control_bundle", "joint_model", "image_shards", SETTINGS, *TABLES],
                 "plans",
                 name="plan_scenes",
             ),
