@@ -96,6 +96,14 @@ def test_scenes_that_all_say_the_same_give_no_interval_rather_than_one_of_no_wid
     assert np.isnan(interval(same * lengths, lengths)).all()
 
 
+def test_what_rounding_leaves_of_differences_that_cancel_is_no_spread():
+    exact = np.zeros((12, 1))
+    exact[3], exact[7] = 1 / 3, -2 / 3
+    noisy = exact + np.where(exact == 0, 5e-17 * np.arange(12)[:, None], 0)
+    assert np.isnan(interval(exact)).all(), "too rare an event"
+    assert np.isnan(interval(noisy)).all()
+
+
 @pytest.mark.parametrize("values", [(), (3,), (3, 6), (3, 6, 9)])
 def test_up_to_three_scenes_give_no_interval(values):
     assert np.isnan(interval(np.reshape(values, (-1, 1)))).all()

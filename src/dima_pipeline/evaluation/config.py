@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from dima_pipeline.contracts.frames import MAIN_PROTOCOL
+from dima_pipeline.contracts.frames import MAIN_PROTOCOL, InferenceMode
 from dima_pipeline.metrics import METRICS, MetricSpec
 from dima_pipeline.plugins import config_dataclass
 
@@ -22,6 +22,13 @@ def scored_once(specs: list[Any]) -> list[Any]:
         name, protocol = ARGUED_WITH
         raise ValueError(f"{{name: {name}, protocol: {protocol}}} is missing: pictures and report argue with it")
     return specs
+
+
+def with_the_planner(modes: tuple[InferenceMode, ...]) -> tuple[InferenceMode, ...]:
+    """``modes``; raises ``ValueError`` where one stands twice or the planner, whom all are compared to, is missing."""
+    if len(set(modes)) < len(modes) or "planner" not in modes:
+        raise ValueError(f"asks for 'planner' and each mode once, got {list(modes)}")
+    return modes
 
 
 @config_dataclass
@@ -43,6 +50,8 @@ class EvaluationConfig:
     metrics: Annotated[list[MetricSpec], AfterValidator(scored_once)] = Field(
         default_factory=lambda: ["planning_l2", "box_collision"]
     )
+    inference_modes: Annotated[tuple[InferenceMode, ...], AfterValidator(with_the_planner)] = ("planner",)
+    """Who plans the split. ``planner`` is the exported one; ``teacher`` and ``dual`` run the LLM at every keyframe."""
     split: Split = "val"
     """Keyframes that are scored; training keyframes only to see over-fitting."""
     ego_mlp: EgoMlpConfig = Field(default_factory=EgoMlpConfig)

@@ -109,10 +109,17 @@ def _plan(
 
 
 def plan_all(
-    bundles: Mapping[str, RunsPlans], reader: SceneReader, tables: SceneTables, config: EvaluationConfig
+    bundles: Mapping[str, RunsPlans],
+    reader: SceneReader,
+    tables: SceneTables,
+    config: EvaluationConfig,
+    others: Mapping[str, RunsPlans] | None = None,
 ) -> pd.DataFrame:
-    """The ``plans`` table of an evaluation: every bundle by name, with its own and with shuffled images, and the four
-    baselines that see nothing. Raises ``ValueError`` where the split or the training split has no scene."""
+    """The ``plans`` table of an evaluation: every bundle by name, with its own and with shuffled images, ``others``
+    with their own alone, and the four baselines that see nothing.
+
+    Raises ``ValueError`` where the split or the training split has no scene.
+    """
     samples = split_samples(tables, config.split)
     rules = constant_velocity, constant_turn_rate_and_velocity, go_straight
     frames = [rule(tables, config.split) for rule in rules]
@@ -123,4 +130,6 @@ def plan_all(
         rng = np.random.default_rng(config.seed)
         shuffled = plan_shuffled(bundle, reader, samples, planner=f"{name}{SHUFFLED}", rng=rng, num_parallel=parallel)
         frames.append(shuffled)
+    for name, other in (others or {}).items():
+        frames.append(plan_scenes(other, reader, samples, planner=name, num_parallel=config.num_parallel_scenes))
     return pd.concat(frames, ignore_index=True)

@@ -91,7 +91,13 @@ def encode_keyframes(
 
 
 def _row(beam: BeamTokens, row: int) -> BeamTokens:
-    return BeamTokens(**{field.name: getattr(beam, field.name)[row : row + 1] for field in fields(beam)})
+    return BeamTokens(**{name: values[row : row + 1] for name, values in _present(beam).items()})
+
+
+def _present(beam: BeamTokens) -> dict[str, Any]:
+    """The fields of the contract (a planner's own beam may have more) that this planner fills."""
+    found = {field.name: getattr(beam, field.name) for field in fields(BeamTokens)}
+    return {name: values for name, values in found.items() if values is not None}
 
 
 def _ask(
@@ -103,8 +109,7 @@ def _ask(
     with torch.no_grad():
         for first in range(0, len(questions), BATCH):
             part = beams[first : first + BATCH]
-            names = [field.name for field in fields(BeamTokens)]
-            beam = BeamTokens(**{name: torch.cat([getattr(one, name) for one in part]) for name in names})
+            beam = BeamTokens(**{name: torch.cat([getattr(one, name) for one in part]) for name in _present(part[0])})
             answers += teacher.answer(beam, questions[first : first + BATCH], config.max_new_tokens)
     return answers
 

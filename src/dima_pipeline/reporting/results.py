@@ -31,6 +31,8 @@ LABELS = {
         "a small network trained on the car’s own last 2 s (path, speed, acceleration, turn rate) and nothing else",
     ),
     "go_straight": ("go straight", "mean speed of the training scenes; knows nothing"),
+    "teacher": ("teacher alone", "the LLM’s own planning head on the planner’s tokens; it is told no command"),
+    "dual": ("dual", "the planner’s head on the larger of both features; the LLM runs at every keyframe"),
     "driven": ("driven path", "what the car really did"),
 }
 

@@ -15,7 +15,7 @@ Reduce = Callable[[Float[np.ndarray, "... C"], Float[np.ndarray, "... C"]], Floa
 CHUNK = 2**15
 """Numbers held at a time: memory does not grow with the resamples, and what fits the cache takes half the time."""
 ROUNDING = 1e-9
-"""A standard error below this share of the estimate is rounding: all scenes say the same."""
+"""A standard error below this share of what is averaged is rounding: all scenes say the same."""
 
 
 def scene_sums(
@@ -65,8 +65,10 @@ def scene_interval(
     if len(sums) == 0:
         sums = counts = np.zeros((1, sums.shape[1]))  # a scene that says nothing: NaN comes out
     draws = _draws(len(sums), num_resamples, seed)
-    [estimate], [error] = _with_error(sums, counts, np.ones((1, len(sums))), reduce)
-    distance = np.sort(_distances(estimate, sums, counts, draws, reduce), axis=0)[rank - 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rounding = ROUNDING * np.nan_to_num(np.abs(reduce(np.abs(sums).sum(0), counts.sum(0))))
+    [estimate], [error] = _with_error(sums, counts, np.ones((1, len(sums))), reduce=reduce, rounding=rounding)
+    distance = np.sort(_distances(estimate, sums, counts, draws, reduce=reduce, rounding=rounding), axis=0)[rank - 1]
     half = np.where(np.isfinite(distance), distance, np.nan) * error
     return estimate - half, estimate + half
 
@@ -82,21 +84,28 @@ def _distances(
     sums: Float[np.ndarray, "S C"],
     counts: Float[np.ndarray, "S C"],
     draws: Float[np.ndarray, "B S"],
+    *,
     reduce: Reduce,
+    rounding: Float[np.ndarray, "H"],
 ) -> Float[np.ndarray, "B H"]:
     """How many of its own standard errors each resample lies from all scenes; infinite where it has no spread."""
     found = []
     for part in np.array_split(draws, ceil(draws.size * sums.shape[1] / CHUNK)):
-        estimate, error = _with_error(sums, counts, part, reduce)
+        estimate, error = _with_error(sums, counts, part, reduce=reduce, rounding=rounding)
         away = np.full_like(estimate, np.inf)
         found.append(np.divide(np.abs(estimate - whole), error, out=away, where=error > 0))
     return np.concatenate(found)
 
 
 def _with_error(
-    sums: Float[np.ndarray, "S C"], counts: Float[np.ndarray, "S C"], draws: Float[np.ndarray, "B S"], reduce: Reduce
+    sums: Float[np.ndarray, "S C"],
+    counts: Float[np.ndarray, "S C"],
+    draws: Float[np.ndarray, "B S"],
+    *,
+    reduce: Reduce,
+    rounding: Float[np.ndarray, "H"],
 ) -> tuple[Float[np.ndarray, "B H"], Float[np.ndarray, "B H"]]:
-    """Estimate of each resample and its jackknife standard error, 0 where it has no spread or cannot be had."""
+    """Estimate of each resample and its jackknife standard error, 0 where it is ``rounding`` or cannot be had."""
     num_scenes = len(sums)
     all_sums, all_counts = draws @ sums, draws @ counts
     is_drawn = (draws > 0)[..., None]
@@ -107,4 +116,4 @@ def _with_error(
     mean = np.einsum("bs,bsh->bh", draws, without) / num_scenes
     squares = np.einsum("bs,bsh->bh", draws, (without - mean[:, None]) ** 2)
     error = np.sqrt((num_scenes - 1) / num_scenes * squares)
-    return estimate, np.where(error > ROUNDING * np.abs(estimate), error, 0.0)
+    return estimate, np.where(error > rounding, error, 0.0)
