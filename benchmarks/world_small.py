@@ -5,8 +5,9 @@
 
 Plans of the held-out towns with intervals over their scenes, each arm's scores averaged over its seeds first; planner
 against what sees nothing, and against training with a teacher that is shown nothing or told the answers of other
-scenes; images and map taken away; answers and perception against those of another scene. Stages that are finished are
-kept, so seeds may be trained side by side (``--train-only``, a process each) and put together by one more call.
+scenes; images and map taken away, the map also from a planner that has no way past it; answers and perception against
+those of another scene. Stages that are finished are kept, so seeds may be trained side by side (``--train-only``, a
+process each) and put together by one more call.
 """
 
 import argparse
@@ -44,6 +45,8 @@ from proof.looking import MapHidden, perceived, read_out
 
 PROJECT = Path(__file__).parents[1]
 SCENE_TABLES = ["scenes", "samples", "agents", "ego_paths", "agent_futures", "map_elements"]
+BLINDED = {"full": "map_hidden", "vectors_only": "vectors_only_map_hidden"}
+"""Arms that also plan without their map, and what is compared with all others."""
 METRICS = [{"name": "planning_l2", "protocol": "standardised"}, {"name": "box_collision", "protocol": "standardised"}]
 
 
@@ -116,9 +119,11 @@ def planning(data: dict[str, Any], models: dict[int, dict[str, Path]], config: E
         for arm, directory in arms.items():
             planner, _ = load_planner(directory)
             frames.append(plan_scenes(ModePlanner(planner), reader, samples, planner=f"{arm}/{seed}"))
+            if arm in BLINDED:
+                hidden = ModePlanner(MapHidden(planner))
+                frames.append(plan_scenes(hidden, reader, samples, planner=f"{BLINDED[arm]}/{seed}"))
             if arm == "full":
-                teacher, hidden = load_teacher(directory), ModePlanner(MapHidden(planner))
-                frames.append(plan_scenes(hidden, reader, samples, planner=f"map_hidden/{seed}"))
+                teacher = load_teacher(directory)
                 for mode in ("teacher", "dual"):
                     both = ModePlanner(planner, teacher, mode)
                     frames.append(plan_scenes(both, reader, samples, planner=f"mode_{mode}/{seed}"))
@@ -127,7 +132,11 @@ def planning(data: dict[str, Any], models: dict[int, dict[str, Path]], config: E
     scores = score(pd.concat(frames, ignore_index=True), scenes, config.metrics)
     pooled = over_seeds(scores[scores["planner"] != DRIVEN])
     subsets = {"all": set(samples["sample_token"]), **slices_of(data, samples)}
-    found = {name: compare_in(pooled, scenes.samples, tokens, config) for name, tokens in subsets.items()}
+    found = {
+        arm: {name: compare_in(pooled, scenes.samples, arm, tokens, config) for name, tokens in subsets.items()}
+        for arm in BLINDED
+        if arm in set(pooled["planner"])
+    }
     return {"means": means(pooled), "differences": found, "by_seed": by_seed(scores)}
 
 
@@ -153,10 +162,10 @@ def slices_of(data: dict[str, Any], samples: pd.DataFrame) -> dict[str, set[str]
 
 
 def compare_in(
-    scores: pd.DataFrame, samples: pd.DataFrame, tokens: set[str], config: EvaluationConfig
+    scores: pd.DataFrame, samples: pd.DataFrame, arm: str, tokens: set[str], config: EvaluationConfig
 ) -> list[dict[str, Any]]:
-    """``full`` against the others over the keyframes ``tokens``: at 3 s and the mean of 1, 2 and 3 s."""
-    rows = compare(scores[scores["sample_token"].isin(tokens)], samples, "full", config)
+    """``arm`` against the others over the keyframes ``tokens``: at 3 s and the mean of 1, 2 and 3 s."""
+    rows = compare(scores[scores["sample_token"].isin(tokens)], samples, arm, config)
     kept = rows[rows["horizon"].isin(["3.0", "avg"])]
     return kept[["other", "metric", "horizon", "mean", "low", "high", "num_samples", "num_scenes"]].to_dict("records")
 
@@ -240,8 +249,9 @@ def show(proof: dict[str, Any]) -> None:
             for metric, scale, digits in (("planning_l2", 1, 2), ("box_collision", 100, 1))
         )
         print(f"| {name} | {l2} | {hits} |")
-    head("full minus", "keyframes", "metric", "at 3 s (95 %)", "mean of 1, 2, 3 s (95 %)")
-    for subset, rows in plans["differences"].items():
+    for arm, subset in ((arm, subset) for arm, found in plans["differences"].items() for subset in found):
+        rows = plans["differences"][arm][subset]
+        head(f"{arm} minus", "keyframes", "metric", "at 3 s (95 %)", "mean of 1, 2, 3 s (95 %)")
         cells = {(row["other"], row["metric"], row["horizon"]): row for row in rows}
         for other, metric in dict.fromkeys((row["other"], row["metric"]) for row in rows):
             scale, digits = (100, 1) if metric == "box_collision" else (1, 2)

@@ -1,7 +1,8 @@
 """The arms of the proof: what is trained from one pretrained planner, seed by seed, as stages of the project itself.
 
 ``full`` and ``control`` are the project's own stages; ``zeroed_teacher`` is shown no scene; ``shuffled_qa`` learns its
-answers from questions about other scenes. A finished stage is kept, and one that was killed goes on.
+answers from questions about other scenes; ``vectors_only`` is a control whose planner is another one, from the start.
+A finished stage is kept, and one that was killed goes on.
 """
 
 import time
@@ -19,7 +20,7 @@ from dima_pipeline.training.runtime import LocalRuntime
 from dima_pipeline.training.stages import StageSpec, plan_stages, stage_settings, train_stage
 from dima_pipeline.training.windows import TrainingTables
 
-ARMS = ("full", "control", "zeroed_teacher", "shuffled_qa")
+ARMS = ("full", "control", "zeroed_teacher", "shuffled_qa", "vectors_only")
 SHOWN = 5
 """Lines of progress a stage."""
 
@@ -58,12 +59,16 @@ def train_arms(world: World, seed: int, arms: tuple[str, ...]) -> dict[str, Path
     specs = plan_stages(config, world.tables, world.shards_dir, world.work_dir)
     found = {"pretrained": _train(specs["pretraining"], config, f"seed {seed}, pretrained")}
     for arm in arms:
+        what = f"seed {seed}, {arm}"
         spec = specs["joint" if arm == "full" else "control"]
         if arm not in ("full", "control"):
             tables = shuffle_answers(world.tables, seed) if arm == "shuffled_qa" else world.tables
             changed = changed_config(config, arm, found["pretrained"])
-            spec = plan_stages(changed, tables, world.shards_dir, world.work_dir)["joint"]
-        found[arm] = _train(spec, config, f"seed {seed}, {arm}")
+            stages = plan_stages(changed, tables, world.shards_dir, world.work_dir)
+            if arm == "vectors_only":
+                _train(stages["pretraining"], config, f"{what}, pretrained")
+            spec = stages["control" if arm == "vectors_only" else "joint"]
+        found[arm] = _train(spec, config, what)
     return found
 
 
@@ -73,7 +78,11 @@ def _train(spec: StageSpec, config: DistillationConfig, what: str) -> Path:
 
 def changed_config(config: DistillationConfig, arm: str, pretrained: Path) -> DistillationConfig:
     """The configuration of an arm that is none of the project's own stages."""
-    plain = dump_distillation(config) | {"start_from": str(pretrained)}
+    plain = dump_distillation(config)
+    if arm == "vectors_only":
+        plain["planner"] = {**plain["planner"], "name": "proof.vectors_only"}
+        return parse_distillation(plain)
+    plain["start_from"] = str(pretrained)
     if arm == "zeroed_teacher":
         plain["teacher"] = {**plain["teacher"], "name": "proof.zeroed_teacher"}
     return parse_distillation(plain)

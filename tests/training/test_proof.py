@@ -10,12 +10,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from proof import vectors_only
 from proof.arms import shuffle_answers
 from proof.looking import FAR_M, NEAR_M, chamfer, hide_map, map_distance, num_found
 from proof.zeroed_teacher import build
 
 from dima_pipeline.contracts.batch import empty_memory
 from dima_pipeline.models.tensors import to_tensors
+from dima_pipeline.planners import vad
 from dima_pipeline.teachers import causal_lm
 from planner_bundles import IMAGE_SIZE, fresh_planner
 from scene_batches import make_scene_batch
@@ -85,6 +87,23 @@ def test_a_plan_with_a_hidden_map_does_not_depend_on_the_map(name):
         plain = planner.plan(beam, batch).features
     assert torch.equal(*plans)
     assert not torch.allclose(plans[0], plain, atol=1e-4)
+
+
+def test_an_ego_of_vectors_only_begins_as_the_other_one_and_sees_no_more_of_the_bev_than_they_do():
+    planners = []
+    for module in (vad.build, vectors_only.build):
+        torch.manual_seed(0)
+        planners.append(module(vad.Config(), image_size=IMAGE_SIZE))
+    plain, without = planners
+    assert all(torch.equal(value, plain.state_dict()[name]) for name, value in without.state_dict().items())
+    bev, others = torch.randn(2, 2, plain.num_bev_cells, plain.token_dim), torch.randn(2, 1, 8, plain.token_dim)
+    agent, map_ = others
+    with torch.no_grad():
+        seen = [[planner.ego(cells[:1], agent, map_) for cells in bev] for planner in planners]
+        moved = without.ego(bev[0][:1], agent, -map_)
+    assert not torch.allclose(*seen[0], atol=1e-4)
+    assert torch.equal(*seen[1])
+    assert not torch.allclose(seen[1][0], moved, atol=1e-4)
 
 
 def test_a_zeroed_teacher_begins_as_the_other_one_and_is_shown_the_same_for_every_scene():
