@@ -86,8 +86,14 @@ class TestFuturePrediction:
         assert total == 0 and (answer.bev.grad == 0).all()
 
     def test_too_few_keyframes_in_the_batch_are_named(self) -> None:
-        with pytest.raises(ValueError, match="num_frames is 3, the batch holds 2"):
-            build("future_prediction", num_frames=3).prepare(make_beam(), make_known(), torch.Generator())
+        known = make_known()
+        known = replace(known, future_bev=known.future_bev[:, :1], future_valid=known.future_valid[:, :1])
+        with pytest.raises(ValueError, match="num_frames is 2, the batch holds 1"):
+            build("future_prediction").prepare(make_beam(), known, torch.Generator())
+
+    def test_more_keyframes_than_the_loader_supplies_are_refused_before_anything_trains(self) -> None:
+        with pytest.raises(ValueError, match=r"num_frames[\s\S]*less than or equal to 2"):
+            build("future_prediction", num_frames=3)
 
 
 class TestSceneEditing:

@@ -28,8 +28,19 @@ def test_a_direction_that_is_used_little_counts_little():
     assert 1 < effective_rank(tokens).item() < 1.1
 
 
-def test_tokens_that_are_all_alike_have_none():
-    assert effective_rank(torch.ones(2, 5, 3)).item() == 0
+@given(st.floats(-100, 100), st.integers(0, 2**31))
+def test_tokens_that_are_all_alike_but_for_rounding_have_none(offset, seed):
+    generator = torch.Generator().manual_seed(seed)
+    token = offset + torch.randn(DIM, generator=generator)
+    noise = 1e-7 * token * torch.randn(2, 300, DIM, generator=generator)
+    assert effective_rank(token.expand(2, 300, DIM)).item() == 0
+    assert effective_rank(token + noise).item() == 0
+
+
+def test_one_direction_is_one_among_many_channels():
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(2, 500, 1, generator=generator) * torch.randn(256, generator=generator)
+    assert effective_rank(tokens).item() == pytest.approx(1, abs=0.001)
 
 
 def test_numbers_that_are_not_finite_raise_nothing():

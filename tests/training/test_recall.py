@@ -14,8 +14,8 @@ from dima_pipeline.teachers.causal_lm import CausalLmTeacher
 from dima_pipeline.training.config import parse_distillation
 from dima_pipeline.training.loop import read_log
 from dima_pipeline.training.objective import remember
-from dima_pipeline.training.recall import RecalledTeacher
-from dima_pipeline.training.runtime import LocalRuntime
+from dima_pipeline.training.recall import FEATURES, RecalledTeacher
+from dima_pipeline.training.runtime import GroupRuntime, LocalRuntime
 from dima_pipeline.training.stages import StageSpec, load_planner, load_teacher, plan_stages, train_stage
 from dima_pipeline.training.windows import WindowDataset
 from training_cases import make_training_tables, write_shards
@@ -95,6 +95,29 @@ def test_no_language_model_is_there_once_the_features_are(
     again = plan_stages(settings(before), *data, work_dir, run="again")["joint"]
     train_stage(again, LocalRuntime())
     assert read_log(again.log_path)[-1]["terms"] == pytest.approx(read_log(trained.log_path)[-1]["terms"])
+
+
+def test_a_run_that_differs_in_its_steps_alone_recalls_the_same_features(
+    data: Any, before: Path, trained: StageSpec
+) -> None:
+    other = settings(before, joint={**STAGE, "num_steps": 1})
+    spec = plan_stages(other, *data, Path(trained.run_dir).parents[1])["joint"]
+    features = features_of(trained)
+    written = (features / FEATURES).stat().st_mtime_ns
+    train_stage(spec, LocalRuntime())
+    assert spec.run_dir != trained.run_dir
+    assert features_of(spec) == features and (features / FEATURES).stat().st_mtime_ns == written
+
+
+def test_several_workers_do_not_shard_a_teacher_without_weights(
+    trained: StageSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = torch.nn.Linear(1, 1)
+    model.teacher = RecalledTeacher(features_of(trained))
+    group = GroupRuntime("cpu", parallel="fsdp")
+    group.world_size = 2
+    monkeypatch.setattr("dima_pipeline.training.runtime.DataParallel", lambda model, device: ("replicated", model))
+    assert group.wrap(model) == ("replicated", model)
 
 
 @pytest.mark.parametrize(

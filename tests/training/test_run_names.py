@@ -48,6 +48,23 @@ def test_a_named_run_lies_below_its_name_and_is_not_done_twice(data, tmp_path):
     assert spec.log_path.stat().st_mtime_ns == before
 
 
+def test_the_name_says_what_the_files_hold_that_a_teacher_or_planner_begins_with(tmp_path):
+    (tmp_path / "base").mkdir()
+    (tmp_path / "backbone.safetensors").write_bytes(b"1")
+    planner = {"name": "vad", "backbone_weights": str(tmp_path / "backbone.safetensors")}
+    config = parse_distillation({"planner": planner, "teacher": {"name": "causal_lm", "checkpoint": str(tmp_path)}})
+
+    def names():
+        return [run_name(stage, config, "data", None) for stage in ("pretraining", "control", "joint")]
+
+    before = names()
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"2")
+    teacher_changed = names()
+    assert [a == b for a, b in zip(before, teacher_changed, strict=True)] == [True, True, False]
+    (tmp_path / "backbone.safetensors").write_bytes(b"3")
+    assert not set(teacher_changed) & set(names())
+
+
 def test_two_runs_that_begin_together_in_one_work_folder_keep_out_of_each_others_way(data, tmp_path, monkeypatch):
     other = []
 

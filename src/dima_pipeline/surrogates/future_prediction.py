@@ -18,9 +18,9 @@ from dima_pipeline.surrogates import Privileged, SurrogateInput, TeacherOutput
 
 @config_dataclass
 class Config:
-    """``num_frames``: keyframes ahead that are predicted, 0.5 s apart; the loader must supply them."""
+    """``num_frames``: keyframes ahead that are predicted, 0.5 s apart; the loader supplies two, as in the paper."""
 
-    num_frames: int = Field(default=2, ge=1)
+    num_frames: int = Field(default=2, ge=1, le=2)
 
 
 class FuturePrediction(nn.Module):

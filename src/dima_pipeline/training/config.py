@@ -114,8 +114,8 @@ class DistillationConfig:
         asked = [name for name in FIXED_TERMS["teacher"] if weighing[name] > 0]
         if asked or self.surrogates or self.objective.teacher_ema > 0:
             raise ValueError(
-                "teacher.is_cached leaves distillation alone: set objective.weights.teacher to 0 (and no weight below "
-                f"it), surrogates to [] and objective.teacher_ema to 0; {', '.join(asked) or 'something else'} is on"
+                "teacher.is_cached leaves distillation alone: set objective.weights.teacher and every weight below it "
+                f"to 0, surrogates to [] and objective.teacher_ema to 0; {', '.join(asked) or 'something else'} is on"
             )
 
     @property

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dima_pipeline
-from dima_pipeline.storage.manifest import write_durably
+from dima_pipeline.storage.manifest import digest, write_durably
 from dima_pipeline.training.config import DistillationConfig, digest_of, dump_distillation
 
 StageName = Literal["pretraining", "joint", "control"]
@@ -18,8 +18,15 @@ SOURCES = ("contracts", "geometry.py", "models", "planners", "storage", "surroga
 """Packages whose code decides what a stage results in."""
 EXECUTION = ("checkpoint_every", "keep_last", "best", "gradient_norms_every")
 """Settings of a stage that change no result."""
+LOCAL_WEIGHTS = ("backbone_weights", "start", "checkpoint", "base")
+"""Options of a planner or teacher that name a local file or folder, of which the content counts."""
 NONE = "(nothing)"
-DIGESTS = {"data": "the tables or images", "code": "the code of models and training", "parent": "what it starts from"}
+DIGESTS = {
+    "data": "the tables or images",
+    "weights": f"the files of its options {', '.join(LOCAL_WEIGHTS)}",
+    "code": "the code of models and training",
+    "parent": "what it starts from",
+}
 
 
 def run_name(stage: StageName, config: DistillationConfig, data_digest: str, parent: str | None) -> str:
@@ -38,7 +45,17 @@ def run_content(stage: StageName, config: DistillationConfig, data_digest: str, 
         used["objective"] = {"weights": planning}
     settings = "pretraining" if stage == "pretraining" else "joint"
     used[settings] = {key: value for key, value in facts[settings].items() if key not in EXECUTION}
+    if files := weights_digests(config.planner, config.teacher if stage == "joint" else None):
+        used["weights"] = digest_of(files)
     return {**used, "stage": stage, "data": data_digest, "parent": parent, "code": code_digest(config)}
+
+
+def weights_digests(*plugins: Any) -> dict[str, str]:
+    """Of all files below what ``LOCAL_WEIGHTS`` of the plug-ins name; what is not there is refused elsewhere."""
+    named = [getattr(plugin, option, None) for plugin in plugins for option in LOCAL_WEIGHTS]
+    roots = [Path(value).expanduser() for value in named if isinstance(value, str)]
+    paths = [path for root in roots for path in [root, *sorted(root.rglob("*"))] if path.is_file()]
+    return {str(path): digest(path) for path in paths}
 
 
 def code_digest(config: DistillationConfig) -> str:

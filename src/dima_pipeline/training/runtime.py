@@ -88,12 +88,13 @@ class GroupRuntime(LocalRuntime):
         self._parallel = parallel
 
     def wrap(self, model: torch.nn.Module, precision: Precision = "fp32") -> Alone:
-        """DDP among several workers; ``fsdp`` shards the teacher, and is DDP for a stage that has none."""
+        """DDP among several workers; ``fsdp`` shards the teacher, and is DDP for a stage without one or its weights."""
         if self.world_size == 1:
             return super().wrap(model, precision)
         if self._gradient_checkpointing:
             save_activation_memory(model)
-        if self._parallel == "fsdp" and getattr(model, "teacher", None) is not None:
+        teacher = getattr(model, "teacher", None)
+        if self._parallel == "fsdp" and teacher is not None and next(teacher.parameters(), None) is not None:
             from dima_pipeline.training.sharding import ShardedTeacher
 
             return ShardedTeacher(model, self.device, precision)

@@ -46,7 +46,14 @@ from dima_pipeline.training.config import (
 from dima_pipeline.training.loop import LOG, Run, fit, read_log
 from dima_pipeline.training.objective import JointObjective
 from dima_pipeline.training.recall import RecalledTeacher, recalled_teacher
-from dima_pipeline.training.run_names import StageName, code_digest, keep_contents, run_content, run_name
+from dima_pipeline.training.run_names import (
+    StageName,
+    code_digest,
+    keep_contents,
+    run_content,
+    run_name,
+    weights_digests,
+)
 from dima_pipeline.training.runtime import Runtime
 from dima_pipeline.training.start import prepare_start, start_facts
 from dima_pipeline.training.windows import TrainingTables, WindowDataset, tables_digest
@@ -234,9 +241,14 @@ def _recalled(
     if spec.stage != "joint" or not config.is_teacher_cached:
         return None
     assert spec.parent_dir is not None
-    weights = [Path(spec.parent_dir) / "planner.safetensors", *sorted(Path(config.teacher.start).rglob("*"))]
-    facts: dict[str, Any] = {path.name: digest(path) for path in weights if path.is_file()}
-    facts |= {"data": Path(spec.tables_dir).name, "config": spec.config, "code": code_digest(config)}
+    facts: dict[str, Any] = {key: spec.config[key] for key in ("planner", "teacher", "window")}
+    facts |= {
+        "start": digest(Path(spec.parent_dir) / "planner.safetensors"),
+        "weights": weights_digests(config.teacher),
+        "data": Path(spec.tables_dir).name,
+        "precision": config.joint.precision,
+        "code": code_digest(config),
+    }
 
     def build() -> tuple[Any, Any]:
         model = build_model(spec, config, tables, reader.shards.image_size)
