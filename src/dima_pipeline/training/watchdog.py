@@ -96,9 +96,10 @@ class Watchdog:
 
     def _watch(self) -> None:
         while not self._stop.wait(self._poll_s):
-            # Where this thread cannot run either, because C code keeps the interpreter, one made of C ends the process.
+            # Where this thread cannot run either, because C code keeps the interpreter, one made of C ends the process:
+            # before another rank, which begins to look a fifth of the limit later, ends it without its stack.
             limit_s = self._limit_of(self._now)
-            faulthandler.dump_traceback_later(limit_s + 5 * self._poll_s, exit=True, file=self._frozen)
+            faulthandler.dump_traceback_later(limit_s + self._poll_s, exit=True, file=self._frozen)
             with suppress(OSError):  # storage that fails now and then ends no run
                 self._look(self._write())
 
